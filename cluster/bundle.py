@@ -25,8 +25,10 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 import onnxruntime as ort
+from pydantic import ValidationError
 
 from cluster.errors import BundleError, BundleTampered
+from cluster.margin import is_hard
 from cluster.records import Record
 from cluster.schema import Encoder, FeatureSchema, Matrix
 
@@ -202,8 +204,11 @@ class Bundle:
         self.folder = folder
         self.version = version
         self.manifest = verify(folder, digest=digest)
-        self.schema = FeatureSchema.model_validate(self.json("schema.json"))
-        self.cascade = msgspec.convert(self.json("cascade.json"), CascadeRule)
+        try:
+            self.schema = FeatureSchema.model_validate(self.json("schema.json"))
+            self.cascade = msgspec.convert(self.json("cascade.json"), CascadeRule)
+        except (msgspec.MsgspecError, ValidationError) as error:
+            raise BundleError(f"the bundle in '{folder}' was sealed with a wrong schema.json or cascade.json: {error}") from error
         self.encoder = Encoder(self.schema)
         self._graphs: dict[Part, Graph] = {part: Graph(folder / f"{part}.onnx", threads=threads) for part in parts}
 
@@ -219,6 +224,15 @@ class Bundle:
         """The ensemble's scores, float32 of shape (n, width)."""
         return self._graphs["ensemble"](matrix)
 
+    def answer(self, matrix: Matrix) -> Matrix:
+        """The scores a caller would get, float32 of shape (n, width): the student's, and the ensemble's for hard rows."""
+        scores = self.student(matrix)
+        hard = is_hard(self.schema.label, scores, self.cascade.threshold)
+        if hard.any():
+            scores = scores.copy()
+            scores[hard] = self.ensemble(matrix[hard])
+        return scores
+
     def warm(self) -> None:
         """Score once with every loaded graph, at the sizes a first caller would use."""
         for rows in (1, 64):
@@ -228,7 +242,7 @@ class Bundle:
 
 
 def new_folder(work: Path) -> Path:
-    """An empty folder for a bundle under construction."""
-    folder = work / f"bundle-{uuid.uuid4().hex[:12]}"
+    """An empty folder for a bundle under construction, named `bundle` in a folder of its own: MLflow keeps the name."""
+    folder = work / uuid.uuid4().hex[:12] / "bundle"
     (folder / "members").mkdir(parents=True)
     return folder

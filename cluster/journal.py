@@ -34,7 +34,7 @@ _DIGEST_BYTES: Final = 32
 FRAME_OVERHEAD: Final = _HEAD.size + _DIGEST_BYTES
 _KINDS: Final = {1: "prediction", 2: "labels"}
 _VERSION: Final = 1
-_ID: Final = re.compile(r"^([0-9a-f]{12})-([0-9a-f]{4})-([0-9a-f]{1,12})$")
+_ID: Final = re.compile(r"([0-9a-f]{12})-([0-9a-f]{4})-([1-9a-f][0-9a-f]{0,11})")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_prediction = msgspec.msgpack.Decoder(Prediction).decode
 _decode_labels = msgspec.msgpack.Decoder(Labels).decode
@@ -93,7 +93,7 @@ class Writer:
     def append(self, record: Prediction | Labels) -> str:
         """Write one record; returns its request id once the operating system has it."""
         kind, rows = (1, len(record.event_times)) if isinstance(record, Prediction) else (2, len(record.entries))
-        if self._size >= self._segment_bytes:
+        if self._fd < 0 or self._size >= self._segment_bytes:
             self._open_next()
         body = _encode(record)
         head = _HEAD.pack(b"HF", kind, _VERSION, rows, len(body), self._size, self._clock_ns())
@@ -104,7 +104,7 @@ class Writer:
         return request_id
 
     def close(self) -> None:
-        """Close the open segment."""
+        """Close the open segment; a later append begins another."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -113,14 +113,18 @@ class Writer:
         self.close()
         self._segment += 1
         path = self._root / f"{self.writer}-{self._segment:04x}.seg"
-        header = {"format": "homeostat-journal", "version": _VERSION, "previous_digest": self._digest.hex()}
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         except OSError as error:
             raise JournalError(f"cannot open journal segment '{path}': {error.strerror}") from error
         self._size = 0
-        self._write(msgspec.json.encode(header) + b"\n")
+        try:
+            self._write(_header(self._digest))
+        except JournalError:
+            self.close()
+            path.unlink(missing_ok=True)
+            raise
 
     def _write(self, data: bytes) -> None:
         try:
@@ -128,9 +132,21 @@ class Writer:
             while written < len(data):
                 written += os.write(self._fd, data[written:])
         except OSError as error:
-            os.ftruncate(self._fd, self._size)
+            try:
+                os.ftruncate(self._fd, self._size)
+            except OSError:
+                self.close()  # what is left is a torn tail; the next append begins a new segment
             raise JournalError(f"cannot append to the journal in '{self._root}': {error.strerror}") from error
         self._size += len(data)
+
+
+def _header(previous_digest: bytes) -> bytes:
+    """A segment's first line, always of `_HEADER_BYTES`."""
+    header = {"format": "homeostat-journal", "version": _VERSION, "previous_digest": previous_digest.hex()}
+    return msgspec.json.encode(header) + b"\n"
+
+
+_HEADER_BYTES: Final = len(_header(b"\0" * _DIGEST_BYTES))
 
 
 class Tail:
@@ -142,9 +158,15 @@ class Tail:
     def __init__(self, root: str) -> None:
         self._root = storage.local_path(root, need="the journal")
         self._at: dict[str, tuple[int, bytes]] = {}
+        self._ends: dict[str, bytes] = {}
 
     def read(self, *, most_bytes: int = 1 << 62) -> Iterator[Entry]:
         """Yield what has been appended since the last call, segment by segment, each in order of writing.
+
+        Parameters
+        ----------
+        most_bytes
+            Stop after about this many; a single larger frame is read whole.
 
         Raises
         ------
@@ -156,18 +178,28 @@ class Tail:
             position, digest = self._at.get(path.name, (0, b""))
             if path.stat().st_size <= position or budget <= 0:
                 continue
-            with path.open("rb") as file:
-                file.seek(position)
-                data = file.read(budget)
+            data = _read(path, position, budget)
             budget -= len(data)
             start = position
             if position == 0:
-                line_end = data.find(b"\n") + 1
-                if line_end == 0:
+                if len(data) < _HEADER_BYTES:
                     continue
-                digest = bytes.fromhex(msgspec.json.decode(data[:line_end])["previous_digest"])
-                start = line_end
+                digest = self._begin(path, data[:_HEADER_BYTES])
+                start = _HEADER_BYTES
             yield from self._frames(path, data, start - position, position, digest)
+
+    def _begin(self, path: Path, header: bytes) -> bytes:
+        """The digest that a segment continues from: where the writer's segment before it ended, if that one was read."""
+        writer, _, number = path.stem.partition("-")
+        try:
+            digest = bytes.fromhex(msgspec.json.decode(header)["previous_digest"])
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+            raise JournalCorrupt(f"journal segment '{path}' is damaged at byte 0: its header cannot be read") from error
+        first = b"\0" * _DIGEST_BYTES if number == "0000" else digest
+        if header != _header(digest) or digest != self._ends.get(writer, first):
+            raise JournalCorrupt(f"journal segment '{path}' was altered at byte 0, or the segment before it is damaged or gone")
+        self._ends[writer] = digest
+        return digest
 
     def _frames(self, path: Path, data: bytes, at: int, base: int, digest: bytes) -> Iterator[Entry]:
         self._at[path.name] = (base + at, digest)
@@ -177,6 +209,8 @@ class Tail:
             if magic != b"HF" or offset != base + at or kind not in _KINDS:
                 raise JournalCorrupt(f"journal segment '{path}' is damaged at byte {base + at}")
             if body_at + length > len(data):
+                if _holds_a_frame(data, at + 1, base):
+                    raise JournalCorrupt(f"journal segment '{path}' was altered at byte {base + at}: the frame hides another")
                 return
             body = data[body_at : body_at + length]
             head_end = at + _HEAD.size
@@ -186,7 +220,32 @@ class Tail:
             digest = expected
             at = body_at + length
             self._at[path.name] = (base + at, digest)
+            self._ends[path.stem.partition("-")[0]] = digest
             yield Entry(f"{path.stem}-{offset:x}", "prediction" if kind == 1 else "labels", rows, received_ns, body)
+
+
+def _read(path: Path, position: int, most_bytes: int) -> bytes:
+    """What a segment holds from a position on: at most so many bytes, yet the first frame whole."""
+    frame_at = 0 if position else _HEADER_BYTES
+    with path.open("rb") as file:
+        left = os.fstat(file.fileno()).st_size - position
+        file.seek(position)
+        data = file.read(min(left, max(most_bytes, frame_at + FRAME_OVERHEAD)))
+        if len(data) >= frame_at + _HEAD.size:
+            length = _HEAD.unpack_from(data, frame_at)[4]
+            more = min(left, frame_at + FRAME_OVERHEAD + length) - len(data)
+            data += file.read(max(0, more))
+    return data
+
+
+def _holds_a_frame(data: bytes, at: int, base: int) -> bool:
+    """Whether a frame begins at `at` or later: then what comes before is not a torn tail."""
+    while 0 <= (at := data.find(b"HF", at)) <= len(data) - _HEAD.size:
+        _, kind, version, _, _, offset, _ = _HEAD.unpack_from(data, at)
+        if offset == base + at and kind in _KINDS and version == _VERSION:
+            return True
+        at += 1
+    return False
 
 
 def scan(root: str) -> Iterator[Entry]:
@@ -202,18 +261,18 @@ def find_rows(root: str, request_id: str) -> int:
     UnknownRequest
         When the journal holds no such prediction.
     """
-    match = _ID.match(request_id)
+    match = _ID.fullmatch(request_id)
     if match:
-        path = storage.local_path(root, need="the journal") / f"{match[1]}-{match[2]}.seg"
+        path, at = storage.local_path(root, need="the journal") / f"{match[1]}-{match[2]}.seg", int(match[3], 16)
         try:
             with path.open("rb") as file:
-                file.seek(int(match[3], 16))
-                head = file.read(_HEAD.size)
+                size = os.fstat(file.fileno()).st_size
+                head = os.pread(file.fileno(), _HEAD.size, at) if at + FRAME_OVERHEAD <= size else b""
         except FileNotFoundError:
             head = b""
-        if len(head) == _HEAD.size:
-            magic, kind, _, rows, _, offset, _ = _HEAD.unpack(head)
-            if magic == b"HF" and kind == 1 and offset == int(match[3], 16):
+        if head:
+            magic, kind, _, rows, length, offset, _ = _HEAD.unpack(head)
+            if magic == b"HF" and kind == 1 and offset == at and at + FRAME_OVERHEAD + length <= size:
                 return int(rows)
     raise UnknownRequest(
         f"no prediction has the request id {request_id!r}; use the request_id that POST /v1/predict answered",

@@ -67,8 +67,17 @@ class Entry(Record, frozen=True, kw_only=True):
     """SHA-256 of the entry before, in hex; empty for the first."""
 
     def read(self) -> Event:
-        """The event, in its own type."""
-        return msgspec.json.decode(self.event, type=_EVENTS[self.kind])
+        """The event, in its own type.
+
+        Raises
+        ------
+        LedgerCorrupt
+            When it is of no known kind, or does not fit its kind.
+        """
+        try:
+            return msgspec.json.decode(self.event, type=_EVENTS[self.kind])
+        except (KeyError, msgspec.MsgspecError) as error:
+            raise LedgerCorrupt(f"ledger entry '{self.number:08d}.json' holds no event that can be read: {error}") from error
 
 
 class Ledger:

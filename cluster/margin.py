@@ -6,6 +6,7 @@ Both sides need the same number: training, to promise a rate of disagreement, an
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from cluster.schema import Floats, Label, Matrix
 
@@ -31,3 +32,8 @@ def margin(label: Label, scores: Matrix | Floats) -> Floats:
         top = np.partition(p, -2, axis=1)[:, -2:]
         return np.asarray(top[:, 1] - top[:, 0])
     return np.ones(len(p))
+
+
+def is_hard(label: Label, scores: Matrix | Floats, threshold: float) -> npt.NDArray[np.bool_]:
+    """Which rows the student is not sure enough of, bool of shape (n,): those go to the ensemble."""
+    return np.asarray(margin(label, scores) < threshold)

@@ -6,7 +6,12 @@ Times are seconds since 1970 UTC as floats unless a name ends in `_ns`. `event` 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""An integer that the journal can hold; a decoder refuses larger ones."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +37,7 @@ class LabelEntry(Record, frozen=True, kw_only=True):
 
     request_id: str
     row: int
-    label: str | int | float | bool
+    label: str | Int64 | float | bool
 
 
 class Labels(Record, frozen=True, kw_only=True):

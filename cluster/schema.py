@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from cluster.errors import DataError, NotEnoughData
 
@@ -52,16 +53,29 @@ def format_duration(value: dt.timedelta) -> str:
     for unit in ("w", "d", "h", "m"):
         if seconds and seconds % _UNIT_S[unit] == 0:
             return f"{int(seconds // _UNIT_S[unit])}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
-Duration = Annotated[dt.timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+def _not_negative(value: dt.timedelta) -> dt.timedelta:
+    if value < dt.timedelta(0):
+        raise ValueError("must not be negative")
+    return value
+
+
+def _longer_than_zero(value: dt.timedelta) -> dt.timedelta:
+    if value <= dt.timedelta(0):
+        raise ValueError("must be longer than 0 s")
+    return value
+
+
+Duration = Annotated[dt.timedelta, BeforeValidator(parse_duration), AfterValidator(_not_negative), PlainSerializer(format_duration)]
+Period = Annotated[dt.timedelta, BeforeValidator(parse_duration), AfterValidator(_longer_than_zero), PlainSerializer(format_duration)]
 
 
 class Section(BaseModel):
     """Base of everything read from YAML: frozen, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
 
 class Feature(Section):
@@ -107,6 +121,18 @@ class Label(Section):
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Binary: the answer is positive at this probability or above."""
 
+    @model_validator(mode="after")
+    def _classes_fit_the_task(self) -> Label:
+        if self.task == "regression" or self.classes is None:
+            return self
+        names = [canonical(c) for c in self.classes]
+        if len(names) < 2 or len(set(names)) != len(names) or (self.task == "binary" and len(names) != 2):
+            wanted = "two different classes, negative and positive" if self.task == "binary" else "at least two different classes"
+            raise ValueError(f"label '{self.name}' is {self.task} and needs {wanted}; found {list(self.classes)}")
+        if self.task == "binary" and self.positive is not None and canonical(self.positive) != names[1]:
+            raise ValueError(f"label '{self.name}': positive is {self.positive!r}, yet classes name {self.classes[1]!r} last")
+        return self
+
 
 class FeatureSchema(Section):
     """The columns of a model: features in order, label, time, protected attributes."""
@@ -129,6 +155,10 @@ class FeatureSchema(Section):
             raise ValueError(f"the label '{self.label.name}' is also listed as a feature: it would give the answer away")
         if self.time is not None and self.time in names:
             raise ValueError(f"the time column '{self.time}' is also listed as a feature; derive a feature from it instead")
+        if barred := {self.time, self.label.name} & set(self.protected):
+            raise ValueError(f"'{barred.pop()}' is the time or the label and cannot be protected")
+        if len({*names, *self.protected}) != len(names) + len(self.side_columns):
+            raise ValueError("a protected column is listed twice")
         return self
 
     @property
@@ -295,7 +325,7 @@ def times_of(table: pa.Table, name: str) -> Floats:
         else:
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 column = pc.cast(column, pa.timestamp("us", tz="UTC")) if _has_zone(column) else pc.cast(column, pa.timestamp("us"))
-            seconds = pc.divide(column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
+            seconds = pc.divide(column.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).cast(pa.float64()), 1e6)
     except pa.ArrowInvalid as error:
         raise DataError(f"column '{name}' cannot be read as a time: {error}") from error
     except pa.ArrowNotImplementedError as error:
@@ -326,7 +356,7 @@ def parse_time(value: Scalar) -> float:
     if isinstance(value, bool) or value is None:
         raise ValueError(f"{value!r} is not a time")
     if isinstance(value, (int, float)):
-        if not math.isfinite(value) or abs(value) > 1e11:
+        if not abs(value) <= 1e11:  # NaN too
             raise ValueError(f"{value!r} is not a number of seconds since 1970")
         return float(value)
     moment = dt.datetime.fromisoformat(value)
@@ -359,7 +389,7 @@ def encode_labels(label: Label, values: Sequence[Scalar] | pa.ChunkedArray) -> F
 
 
 def _finite(label: Label, value: Scalar) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isinf(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > sys.float_info.max:
         raise DataError(f"label {value!r} of '{label.name}' must be a finite number")
     return float(value)
 
@@ -408,7 +438,8 @@ def freeze(schema: FeatureSchema, table: pa.Table, *, min_count: int = 20, max_c
 def _freeze_label(label: Label, table: pa.Table) -> Label:
     if label.task == "regression" or label.classes is not None:
         return label
-    counts = {v["values"]: v["counts"] for v in pc.value_counts(column_of(table, label.name)).to_pylist() if v["values"] is not None}
+    found = pc.value_counts(column_of(table, label.name)).to_pylist()
+    counts = {v["values"]: v["counts"] for v in found if canonical(v["values"]) is not None}
     classes = sorted(counts, key=str)
     if len(classes) < 2:
         raise NotEnoughData(f"label '{label.name}' has {len(classes)} class in this table ({classes}); at least two are needed")
@@ -436,7 +467,9 @@ def _positive(label: Label, classes: list[Scalar], counts: Mapping[Scalar, int])
 
 def _categories(table: pa.Table, feature: Feature, y: Floats, min_count: int, max_categories: int) -> tuple[str, ...]:
     strings = as_strings(column_of(table, feature.name))
-    grouped = pa.table({"category": strings, "y": pa.array(y)}).group_by("category").aggregate([("y", "mean"), ("category", "count")])
+    labels = pa.array(y, from_pandas=True)  # NaN as null: rows without a label yet count for nothing
+    grouped = pa.table({"category": strings, "y": labels}).group_by("category").aggregate([("y", "mean"), ("category", "count")])
+    middle = pc.mean(labels).as_py() or 0.0
     rows = [
         r for r in grouped.to_pylist() if r["category"] is not None and r["category_count"] >= min(min_count, max(1, table.num_rows // 50))
     ]
@@ -448,4 +481,4 @@ def _categories(table: pa.Table, feature: Feature, y: Floats, min_count: int, ma
         raise DataError(
             f"feature '{feature.name}' has no value that occurs {min_count} times; it is an identifier or nearly empty: drop it from schema.features"
         )
-    return tuple(r["category"] for r in sorted(rows, key=lambda r: (r["y_mean"], r["category"])))
+    return tuple(r["category"] for r in sorted(rows, key=lambda r: (middle if r["y_mean"] is None else r["y_mean"], r["category"])))

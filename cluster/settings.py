@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cluster.errors import ConfigError
-from cluster.schema import Duration, FeatureSchema, Section
+from cluster.schema import Duration, FeatureSchema, Period, Section
 
 
 class Data(Section):
@@ -34,12 +34,19 @@ class XGBoost(Section):
     rounds: int = Field(default=300, ge=1)
     """Most trees; fewer when the validation loss stops falling."""
     max_depth: int = Field(default=6, ge=1, le=16)
+    """Levels of a tree."""
     learning_rate: float = Field(default=0.08, gt=0, le=1)
+    """Share of each tree that counts."""
     min_child_weight: float = Field(default=10.0, ge=0)
+    """Least weight of rows in a leaf; more resists noise."""
     subsample: float = Field(default=0.8, gt=0, le=1)
+    """Share of the rows a tree sees."""
     colsample_bytree: float = Field(default=0.6, gt=0, le=1)
+    """Share of the features a tree sees."""
     reg_lambda: float = Field(default=2.0, ge=0)
+    """Strength of the L2 penalty on leaves."""
     early_stopping_rounds: int = Field(default=25, ge=1)
+    """Trees without a better validation loss before it stops."""
 
 
 class Torch(Section):
@@ -52,8 +59,11 @@ class Torch(Section):
     batch_size: int = Field(default=512, ge=8)
     """Rows a step and worker."""
     learning_rate: float = Field(default=2e-3, gt=0)
+    """Step size of AdamW."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Strength of the weight decay."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of hidden units silenced at each step."""
 
 
 class Linear(Section):
@@ -83,9 +93,11 @@ class Training(Section):
     num_workers: int = Field(default=1, ge=1)
     """Ray Train workers; the rows are split between them."""
     cpus_per_worker: float = Field(default=1.0, gt=0)
+    """CPUs reserved a worker."""
     use_gpu: bool = False
     """One GPU a worker."""
     seed: int = 7
+    """Equal data, settings and seed give an equal model."""
     validation_share: float = Field(default=0.2, gt=0.02, lt=0.6)
     """Share of the rows, the latest ones where there is a time, kept for blending, calibration and the cascade."""
     min_category_count: int = Field(default=20, ge=1)
@@ -96,8 +108,11 @@ class Distillation(Section):
     """The student: a small model that learns from the ensemble."""
 
     rounds: int = Field(default=60, ge=1)
+    """Most trees."""
     max_depth: int = Field(default=5, ge=1, le=12)
+    """Levels of a tree."""
     learning_rate: float = Field(default=0.15, gt=0, le=1)
+    """Share of each tree that counts."""
 
 
 class Gate(Section):
@@ -105,7 +120,7 @@ class Gate(Section):
 
     metric: Literal["roc_auc", "log_loss", "brier", "accuracy", "rmse"] | None = None
     """Compared on the same rows. Left out: roc_auc (binary), log_loss (multiclass), rmse (regression)."""
-    holdout: Duration = dt.timedelta(days=7)
+    holdout: Period = dt.timedelta(days=7)
     """The latest labelled rows of this length are kept from training and judged on."""
     min_rows: int = Field(default=500, ge=20)
     """Fewer labelled rows than this, and the challenger is refused."""
@@ -121,12 +136,15 @@ class Scaling(Section):
     """Replicas of a deployment."""
 
     min_replicas: int = Field(default=1, ge=0)
+    """Kept when idle."""
     max_replicas: int = Field(default=1, ge=1)
+    """Autoscaling stops here."""
     target_ongoing_requests: float = Field(default=16, gt=0)
     """Requests in flight a replica that autoscaling aims at."""
     cpus: float = Field(default=0.5, ge=0)
     """CPUs reserved a replica."""
     gpus: float = Field(default=0.0, ge=0)
+    """GPUs reserved a replica."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Scaling:
@@ -141,6 +159,7 @@ class Cascade(Section):
     max_disagreement: float = Field(default=0.02, gt=0, lt=1)
     """At most this share of the rows the student answers may differ from the ensemble's decision."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """The promise holds with this probability."""
     tolerance: float = Field(default=0.1, gt=0)
     """Regression: answers differ when further apart than this share of the label's standard deviation."""
 
@@ -149,7 +168,9 @@ class Serving(Section):
     """The HTTP service."""
 
     host: str = "127.0.0.1"
+    """Where it listens; 0.0.0.0 for all interfaces."""
     port: int = Field(default=8000, ge=1, le=65535)
+    """HTTP."""
     gateway: Scaling = Scaling(max_replicas=2)
     ensemble: Scaling = Scaling(max_replicas=2)
     cascade: Cascade = Cascade()
@@ -159,6 +180,8 @@ class Serving(Section):
     """Largest request body."""
     token_env: str | None = None
     """Name of an environment variable; when set, requests must carry its value as a bearer token."""
+    ensemble_timeout_s: float = Field(default=2.0, gt=0)
+    """Hard rows that the ensemble has not answered by then are answered by the student, marked `degraded`."""
     poll_s: float = Field(default=0.5, gt=0)
     """Seconds between looks at the champion pointer."""
 
@@ -166,13 +189,13 @@ class Serving(Section):
 class Monitoring(Section):
     """What the monitor watches and how loud it may be."""
 
-    window: Duration = dt.timedelta(days=1)
+    window: Period = dt.timedelta(days=1)
     """Rows are judged in windows of this length, in the rows' own time."""
     lateness: Duration = dt.timedelta(hours=2)
     """A window is judged once rows this much later have been seen."""
     min_rows: int = Field(default=100, ge=10)
     """A window with fewer rows is not judged."""
-    one_false_alarm_in: Duration = dt.timedelta(days=180)
+    one_false_alarm_in: Period = dt.timedelta(days=180)
     """The alarm budget: on a healthy stream, one alarm in this time on average, over all features and metrics together."""
     metrics_port: int = Field(default=9464, ge=0, le=65535)
     """Prometheus scrapes the monitor here; 0 turns it off."""
@@ -184,11 +207,12 @@ class Loop(Section):
     """When the steward retrains."""
 
     enabled: bool = True
+    """false: watch, but never retrain."""
     on_alarm: bool = True
     """Retrain when the monitor raises an alarm."""
-    every: Duration | None = None
+    every: Period | None = None
     """Also retrain this long after the last try; null: only on alarms."""
-    train_window: Duration = dt.timedelta(days=90)
+    train_window: Period = dt.timedelta(days=90)
     """Rows of this length before now are trained on."""
     cooldown: Duration = dt.timedelta(days=14)
     """After a retrain, whatever became of it, none is begun for this long."""
@@ -274,6 +298,8 @@ def load(path: str | Path) -> Settings:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"'{path}' is not text in UTF-8: {error}") from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

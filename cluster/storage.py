@@ -6,6 +6,7 @@ this module and the journal's open segment know that some places are local disks
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -77,10 +78,8 @@ def write_atomic(uri: str, content: bytes) -> None:
                 stream.write(content)
             return
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        with _written_beside(target, content) as temporary:
+            temporary.replace(target)
     except OSError as error:
         raise StorageError(f"cannot write '{uri}': {error}") from error
 
@@ -94,19 +93,26 @@ def create_exclusive(uri: str, content: bytes) -> bool:
         On an object store, or when the place cannot be written.
     """
     target = local_path(uri, need="writing a file only once")
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        try:
+        with _written_beside(target, content) as temporary:
             os.link(temporary, target)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink()
+    except FileExistsError:
+        return False
     except OSError as error:
         raise StorageError(f"cannot write '{uri}': {error}") from error
     return True
+
+
+@contextlib.contextmanager
+def _written_beside(target: Path, content: bytes) -> Iterator[Path]:
+    """The content in a hidden file of its own beside the target; gone at the end, whatever happened."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(content)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def list_files(uri: str, *, suffix: str = "") -> Iterator[str]:

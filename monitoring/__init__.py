@@ -1,0 +1,1 @@
+"""The monitoring room: says what has changed, within one budget of false alarms."""

@@ -1,0 +1,1 @@
+"""The training room: fits, distils, judges, and closes the loop."""

@@ -1,0 +1,50 @@
+# Everything a person types. Each target sets up what it needs; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo serve test check bench bench-serving clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## make the virtual environment
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Homeostat needs Python 3.11 to 3.13; '$(PYTHON)' was not found. Install it (Debian: apt-get install python3.11 python3.11-venv), or name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "Homeostat needs Python 3.11 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version). Name another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "'$(PYTHON)' has no venv module. Install it (Debian: apt-get install python3.11-venv)"; exit 1; }
+	@command -v gcc >/dev/null || { echo "gcc was not found; a few packages compile a small part. Install it (Debian: apt-get install gcc python3-dev)"; exit 1; }
+	@echo "Setting up $(VENV) (about 3 GB, some minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the whole loop on real flights, about 10 minutes; KEEP=1 leaves the service up
+	@$(BIN)/homeostat demo $(if $(KEEP),--keep) $(if $(QUICK),--quick)
+
+serve: $(STAMP) ## train the flights model if there is none, and serve it
+	@$(BIN)/homeostat status configs/flights.yaml --quiet || $(BIN)/homeostat train configs/flights.yaml
+	@$(BIN)/homeostat serve configs/flights.yaml
+
+test: $(STAMP) ## all tests: unit, integration, e2e
+	@$(BIN)/python -m pytest tests/unit tests/test_architecture.py -q
+	@$(BIN)/python -m pytest tests/integration tests/e2e -q
+
+check: $(STAMP) ## lint, types, order of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/margin.py monitoring training --ignore=training/demo -p no:cacheprovider
+
+bench: bench-serving ## all benchmarks; QUICK=1 for short ones
+
+bench-serving: $(STAMP) ## requests a second and latency, beside peers and the limit
+	@$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick)
+
+clean: ## remove what was generated, the virtual environment included
+	rm -rf var .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Every figure the project quotes, as a command: `make bench-NAME`."""

@@ -1,0 +1,179 @@
+"""The `homeostat` command. Rooms contribute subcommands by entry points of the group `homeostat.commands`:
+each is a function that adds parsers and sets `run`, a function from parsed arguments to an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.environment import prepare
+from cluster.errors import HomeostatError
+from cluster.settings import Settings, absolute, load
+
+if TYPE_CHECKING:
+    from cluster.registry import Registry
+
+COMMANDS: Final = "homeostat.commands"
+console = Console(highlight=False)
+Subparsers = Any  # argparse keeps the type of its subparsers private
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a named error, 2 wrong arguments."""
+    prepare()
+    parser = argparse.ArgumentParser(prog="homeostat", description="Keeps tabular models healthy in production, on Ray.")
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("homeostat"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_own(commands)
+    for entry in sorted(importlib.metadata.entry_points(group=COMMANDS), key=lambda entry: entry.name):
+        entry.load()(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except HomeostatError as error:
+        print(f"homeostat: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _add_own(commands: Subparsers) -> None:
+    serve = commands.add_parser("serve", help="serve a trained model, with monitor and steward, until Ctrl-C")
+    serve.add_argument("config", help="the model's YAML file")
+    serve.add_argument("--no-loop", action="store_true", help="only answer: no monitor, no steward")
+    serve.add_argument("--detach", action="store_true", help="return when it is up; end it with: homeostat stop CONFIG")
+    serve.set_defaults(run=_serve)
+    stop = commands.add_parser("stop", help="stop the local cluster that serve or demo left running")
+    stop.add_argument("config", nargs="?", help="the model's YAML file")
+    stop.add_argument("--root", help="places.root, instead of a YAML file")
+    stop.set_defaults(run=_stop)
+    status = commands.add_parser("status", help="champion, versions, and what monitor and steward say")
+    status.add_argument("config", help="the model's YAML file")
+    status.add_argument("--quiet", action="store_true", help="print nothing; exit with 1 when there is no champion")
+    status.set_defaults(run=_status)
+    history = commands.add_parser("history", help="the ledger: who or what moved which pointer, on what evidence")
+    history.add_argument("config", help="the model's YAML file")
+    history.set_defaults(run=_history)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    from cluster import runtime
+
+    external = os.environ.get("RAY_ADDRESS")
+    cluster = None
+    if not external:
+        with console.status("starting Ray with the fast HTTP path"):
+            cluster = runtime.LocalCluster.start(settings.places.root)
+    try:
+        runtime.connect(address=external or (cluster.address if cluster else None))
+        from cluster import service
+
+        with console.status("loading the champion"):
+            url = service.up(settings, arguments.config, loop=not arguments.no_loop)
+        _greet(settings, url)
+        if not arguments.detach:
+            _wait_for_signal()
+            console.print("stopping")
+            if external:
+                service.down(settings)
+    except BaseException:
+        if cluster:
+            cluster.stop()
+        raise
+    if cluster and not arguments.detach:
+        cluster.stop()
+    return 0
+
+
+def _greet(settings: Settings, url: str) -> None:
+    console.print(f"[bold]{settings.model}[/bold] answers at {url}/v1/predict")
+    console.print(f"  documentation  {url}/docs\n  champion       {url}/v1/model")
+    if settings.monitoring.metrics_port:
+        console.print(f"  metrics        http://127.0.0.1:{settings.monitoring.metrics_port}/metrics")
+
+
+def _wait_for_signal() -> None:
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    stop.wait()
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from cluster.runtime import LocalCluster
+
+    root = absolute(arguments.root) if arguments.root else load(arguments.config).places.root if arguments.config else absolute("var")
+    cluster = LocalCluster.find(root)
+    if cluster is None:
+        console.print(f"no local cluster of '{root}' is running")
+        return 0
+    cluster.stop()
+    console.print("stopped")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    from cluster.registry import Registry, read_pointers
+
+    published = read_pointers(settings.places.pointers(settings.model))
+    if published is None or published.champion is None:
+        if not arguments.quiet:
+            console.print(f"{settings.model} has no champion; train one with: homeostat train {arguments.config}")
+        return 1
+    if not arguments.quiet:
+        _show_status(settings, Registry(settings))
+    return 0
+
+
+def _show_status(settings: Settings, registry: Registry) -> None:
+    pointers = registry.pointers()
+    console.print(
+        f"[bold]{settings.model}[/bold]  champion {pointers.champion.version if pointers.champion else 'none'}  versions {', '.join(registry.versions())}"
+    )
+    from cluster.runtime import LocalCluster, connect
+
+    if not (os.environ.get("RAY_ADDRESS") or LocalCluster.find(settings.places.root)):
+        console.print("not being served on this machine")
+        return
+    import ray
+
+    from cluster.runtime import NAMESPACE, monitor_name, steward_name
+
+    connect(root=settings.places.root)
+    for name in (monitor_name(settings.model), steward_name(settings.model)):
+        try:
+            facts = ray.get(ray.get_actor(name, namespace=NAMESPACE).status.remote(), timeout=10)
+        except (ValueError, ray.exceptions.RayError) as error:
+            console.print(f"{name}: does not answer ({type(error).__name__})")
+            continue
+        table = Table(title=name, title_justify="left", show_header=False)
+        for key, value in facts.items():
+            table.add_row(str(key), str(value))
+        console.print(table)
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    import datetime as dt
+    import time
+
+    from cluster.ledger import Ledger
+
+    for entry in Ledger(settings.places.ledger(settings.model), clock=time.time).entries():
+        written = dt.datetime.fromtimestamp(entry.written, dt.UTC)
+        console.print(
+            f"{entry.number:4}  {written:%Y-%m-%d %H:%M:%S}  {entry.kind:15} {bytes(entry.event).decode()}", soft_wrap=True, markup=False
+        )
+    return 0

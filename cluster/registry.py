@@ -1,0 +1,232 @@
+"""The registry: versions of a model and the pointers to champion and challenger, kept by MLflow.
+
+MLflow holds the truth. Replicas must learn of a new champion within a second, without MLflow's client in every
+process; so whoever moves a pointer publishes a small file that they watch (docs/decisions/003). The file is a
+copy: `publish` writes it anew at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from cluster import storage
+from cluster.errors import NoChampion, RegistryError, UnknownVersion
+from cluster.records import Pointer, Pointers
+from cluster.settings import Settings
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+Alias = Literal["champion", "challenger"]
+_DIGEST, _RUN = "homeostat.digest", "homeostat.run"
+
+
+def read_pointers(uri: str) -> Pointers | None:
+    """What the published file says; None when nothing has been published.
+
+    Raises
+    ------
+    RegistryError
+        When the file is damaged.
+    """
+    if not storage.exists(uri):
+        return None
+    try:
+        return msgspec.json.decode(storage.read_bytes(uri), type=Pointers)
+    except msgspec.MsgspecError as error:
+        raise RegistryError(f"the published pointers in '{uri}' cannot be read: {error}; publish them anew") from error
+
+
+class Registry:
+    """One model's versions and pointers.
+
+    Parameters
+    ----------
+    settings
+        The model's settings; `places` says where MLflow keeps them.
+
+    Raises
+    ------
+    RegistryError
+        When MLflow cannot be reached.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        for name in ("alembic", "mlflow"):  # they tell of every table they create
+            logging.getLogger(name).setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+
+        self.model = settings.model
+        self._places = settings.places
+        if settings.places.mlflow_uri.startswith("sqlite:///"):
+            Path(settings.places.mlflow_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        with _translated():
+            self._client = MlflowClient(settings.places.mlflow_uri)
+            self._experiment = self._ensure_experiment()
+            if not self._client.search_registered_models(f"name='{self.model}'"):
+                self._client.create_registered_model(self.model)
+
+    def _ensure_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self.model)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self._client.create_experiment(self.model, artifact_location=f"{self._places.artifacts}/{self.model}"))
+
+    def register(
+        self,
+        folder: Path,
+        *,
+        digest: str,
+        run: str,
+        metrics: Mapping[str, float],
+        params: Mapping[str, object],
+        figures: Mapping[str, Any] | None = None,
+        example: Any = None,
+    ) -> Pointer:
+        """Log a sealed bundle as a run with an MLflow model, and register it as the next version.
+
+        Parameters
+        ----------
+        folder, digest
+            The bundle and what `cluster.bundle.seal` returned.
+        run
+            Names the training run; registering the same run again returns the version it already has.
+        metrics, params, figures
+            Shown in MLflow; figures are matplotlib figures by file name.
+        example
+            A small DataFrame of features, for the signature.
+        """
+        if known := self.find(run):
+            return known
+        with _translated():
+            model_uri, run_id = self._log(folder, run, metrics, params, figures or {}, example)
+            made = self._client.create_model_version(self.model, model_uri, run_id, tags={_DIGEST: digest, _RUN: run})
+            return self.locate(str(made.version))
+
+    def _log(
+        self, folder: Path, run: str, metrics: Mapping[str, float], params: Mapping[str, object], figures: Mapping[str, Any], example: Any
+    ) -> tuple[str, str]:
+        import mlflow
+
+        mlflow.set_tracking_uri(self._places.mlflow_uri)
+        here = Path(__file__).parent
+        with mlflow.start_run(run_id=self._client.create_run(self._experiment, run_name=run).info.run_id) as active:
+            mlflow.log_params({name: str(value)[:500] for name, value in params.items()})
+            mlflow.log_metrics(dict(metrics))
+            for name, figure in figures.items():
+                mlflow.log_figure(figure, f"figures/{name}.svg")
+            with _quiet():
+                info = mlflow.pyfunc.log_model(
+                    name="bundle",
+                    python_model=str(here / "pyfunc.py"),
+                    artifacts={"bundle": str(folder)},
+                    code_paths=[str(here)],
+                    pip_requirements=["mlflow", "onnxruntime", "pyarrow", "pandas", "pydantic", "msgspec", "pyyaml"],
+                    signature=mlflow.models.infer_signature(example) if example is not None else None,
+                )
+        return info.model_uri, active.info.run_id
+
+    def find(self, run: str) -> Pointer | None:
+        """The version that a training run made, if it got that far."""
+        with _translated():
+            found = self._client.search_model_versions(f"name='{self.model}' and tags.`{_RUN}`='{run}'")
+        return self.locate(str(found[0].version)) if found else None
+
+    def versions(self) -> list[str]:
+        """All versions, oldest first."""
+        with _translated():
+            found = self._client.search_model_versions(f"name='{self.model}'", max_results=1000)
+        return sorted((str(version.version) for version in found), key=int)
+
+    def locate(self, version: str) -> Pointer:
+        """Where a version's bundle is.
+
+        Raises
+        ------
+        UnknownVersion
+            Listing the latest known ones.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client.get_model_version(self.model, version)
+            uri = self._client.get_model_version_download_uri(self.model, version)
+        except MlflowException as error:
+            known = ", ".join(self.versions()[-10:]) or "none"
+            raise UnknownVersion(f"model '{self.model}' has no version {version!r}; the latest are: {known}") from error
+        return Pointer(version=version, uri=f"{uri.rstrip('/')}/artifacts/bundle", digest=found.tags[_DIGEST])
+
+    def pointers(self) -> Pointers:
+        """Champion and challenger as MLflow has them."""
+        with _translated():
+            aliases = dict(self._client.get_registered_model(self.model).aliases)
+        return Pointers(
+            model=self.model,
+            champion=self.locate(str(aliases["champion"])) if "champion" in aliases else None,
+            challenger=self.locate(str(aliases["challenger"])) if "challenger" in aliases else None,
+        )
+
+    def champion(self) -> Pointer:
+        """The champion.
+
+        Raises
+        ------
+        NoChampion
+            When there is none yet.
+        """
+        champion = self.pointers().champion
+        if champion is None:
+            raise NoChampion(f"model '{self.model}' has no champion yet; train one with: homeostat train YOUR.yaml")
+        return champion
+
+    def move(self, alias: Alias, version: str | None) -> Pointers:
+        """Point an alias at a version, or at none, and publish. Moving it twice to the same place is harmless."""
+        with _translated():
+            if version is None:
+                self._client.delete_registered_model_alias(self.model, alias)
+            else:
+                self.locate(version)
+                self._client.set_registered_model_alias(self.model, alias, version)
+        return self.publish()
+
+    def publish(self) -> Pointers:
+        """Write the file that replicas watch, from what MLflow says."""
+        pointers = self.pointers()
+        uri = self._places.pointers(self.model)
+        if read_pointers(uri) != pointers:
+            storage.write_atomic(uri, msgspec.json.encode(pointers))
+        return pointers
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """MLflow's errors as ours."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryError(f"MLflow refused: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without MLflow's hints on type annotations, which do not apply to models from code."""
+    import warnings
+
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

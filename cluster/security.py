@@ -1,0 +1,61 @@
+"""Who may ask: the one place where a request is authenticated.
+
+Today a deployment is open or guarded by one bearer token; keys, roles and limits will be added here.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping
+
+from cluster.errors import ConfigError, Unauthenticated
+from cluster.records import Record
+
+
+class Principal(Record, frozen=True, kw_only=True):
+    """Who asks."""
+
+    name: str
+
+
+ANYONE = Principal(name="anyone")
+
+
+class Authenticator:
+    """Decides who a request comes from.
+
+    Parameters
+    ----------
+    token_env
+        Name of the environment variable that holds the bearer token; None lets anyone in.
+
+    Raises
+    ------
+    ConfigError
+        When the variable is named and empty: a service must not become open by a typing error.
+    """
+
+    def __init__(self, token_env: str | None) -> None:
+        self._token = b""
+        if token_env is not None:
+            self._token = os.environ.get(token_env, "").encode()
+            if not self._token:
+                raise ConfigError(
+                    f"serving.token_env names the environment variable {token_env}, which is empty here; set it before Ray starts"
+                )
+
+    def identify(self, headers: Mapping[str, str]) -> Principal:
+        """The caller.
+
+        Raises
+        ------
+        Unauthenticated
+            When a token is required and the header does not carry it.
+        """
+        if not self._token:
+            return ANYONE
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+            raise Unauthenticated("this service needs a token; send the header: Authorization: Bearer TOKEN")
+        return Principal(name="bearer")

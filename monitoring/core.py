@@ -1,0 +1,264 @@
+"""The monitor without Ray: tails the journal, judges windows that are over, writes verdicts, rebuilds itself.
+
+Truth is in the journal and the verdict log; everything here can be lost. A new `MonitorCore` reads both from the
+beginning and stands where the old one stood.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from cluster import storage
+from cluster.journal import FRAME_OVERHEAD, Entry, Tail
+from cluster.records import Pointer, Verdict
+from cluster.settings import Settings
+from monitoring import drift, looks, performance, view
+from monitoring.collector import Collector, Key, Window
+from monitoring.sketches import Summary
+from monitoring.verdicts import LookKind, VerdictLog, WindowVerdicts
+
+_CHUNK_BYTES: Final = 32 << 20
+_CHUNK_FRAMES: Final = 10_000
+
+
+class MonitorCore:
+    """Watches one model.
+
+    Parameters
+    ----------
+    settings
+        The model's.
+    locate
+        Where a version's bundle is.
+    cache
+        Folder for bundles that lie in an object store; needed only then.
+    """
+
+    def __init__(self, settings: Settings, *, locate: Callable[[str], Pointer], cache: Path | None = None) -> None:
+        self._model = settings.model
+        self._monitoring = settings.monitoring
+        self._delay_s = settings.columns.label.delay.total_seconds()
+        self._window_s = settings.monitoring.window.total_seconds()
+        self._lateness_s = settings.monitoring.lateness.total_seconds()
+        self._threshold = drift.threshold_of(settings.monitoring.one_false_alarm_in, settings.monitoring.window)
+        self._locate = locate
+        self._cache = cache or Path(settings.places.work(settings.model)) / "monitor"
+        self._views: dict[str, view.View] = {}
+        self._journal = settings.places.journal(settings.model)
+        self._tail = Tail(self._journal)
+        self._read_to: dict[str, int] = {}
+        self._unread: list[Entry] = []
+        self._log = VerdictLog(settings.places.verdicts(settings.model))
+        self._states: dict[str, drift.State] = {}
+        self._through: dict[str, float] = {"drift": -math.inf, "performance": -math.inf}
+        self._judged: set[tuple[Key, str]] = set()
+        self._sequence = 0
+        self._joined = 0
+        self.alarms: list[WindowVerdicts] = []
+        self.latest: dict[tuple[str, str], WindowVerdicts] = {}
+        """The last record with verdicts, by bundle and look."""
+        for record in self._log.read():
+            self._remember(record)
+        self._rows_logged = sum(record.rows for record in self._log.read() if record.look == "drift")  # read again, they are not late
+        self._collector = Collector(self._view, window_s=self._window_s, accepts=self._accepts)
+
+    def poll(self) -> None:
+        """Take in what the journal has gained and judge the windows that are over.
+
+        Raises
+        ------
+        JournalCorrupt, StorageError, RegistryError
+            Nothing is lost: the next call takes up where this one failed.
+        """
+        self._take()  # what an earlier call had read and could not use
+        while self._take_next() > _CHUNK_BYTES // 2:  # less: the budget was not used up, every segment was read to its end
+            pass
+        self._collector.forget_early()
+        self._judge_all()
+
+    def _take_next(self) -> int:
+        """Read and take one chunk; returns its bytes."""
+        for entry in self._tail.read(most_bytes=_CHUNK_BYTES):
+            self._unread.append(entry)  # one by one: what was read before an error is kept
+        size = sum(FRAME_OVERHEAD + len(entry.body) for entry in self._unread)
+        self._take()
+        return size
+
+    def _take(self) -> None:
+        while self._unread:
+            chunk = self._unread[:_CHUNK_FRAMES]
+            with _no_cyclic_collection():
+                self._collector.take(chunk)
+            for entry in chunk:
+                segment, offset = entry.request_id.rsplit("-", 1)
+                end = int(offset, 16) + FRAME_OVERHEAD + len(entry.body)
+                self._read_to[segment] = max(end, self._read_to.get(segment, 0))
+            del self._unread[:_CHUNK_FRAMES]
+
+    def catch_up(self) -> dict[str, object]:
+        """Process all that has been written so far; returns the status."""
+        self.poll()
+        return self.status()
+
+    def status(self) -> dict[str, object]:
+        """Counts and marks, JSON-compatible."""
+        joined, waiting = self._collector.joined()
+        newest = max(self.latest.values(), key=lambda record: record.sequence, default=None)
+        watermark = float(self._collector.watermark)
+        return {
+            "model": self._model,
+            "rows": self._collector.rows,
+            "rows_late": max(self._collector.rows_late - self._rows_logged, 0),
+            "rows_unjudged": self._collector.rows_unjudged,
+            "label_entries": self._collector.label_entries,
+            "labels_joined": self._joined + joined,
+            "labels_waiting": waiting,
+            "watermark": watermark if math.isfinite(watermark) else None,
+            "windows_judged": sum(look == "drift" for _, look in self._judged),
+            "windows_open": len(self._collector.windows),
+            "looks": self._sequence,
+            "alarms": len(self.alarms),
+            "journal_lag_bytes": self._lag(),
+            "bundle": newest.bundle if newest else None,
+        }
+
+    def _lag(self) -> int:
+        root = storage.local_path(self._journal, need="the journal")
+        sizes = {path.stem: path.stat().st_size for path in root.glob("*.seg")} if root.is_dir() else {}
+        return sum(max(size - self._read_to.get(segment, 256), 0) for segment, size in sizes.items())  # 256: an empty segment's header
+
+    def _view(self, version: str) -> view.View:
+        if version not in self._views:
+            self._views[version] = view.load(self._locate(version), self._cache)
+        return self._views[version]
+
+    def _accepts(self, key: Key, look: str) -> bool:
+        return key.start >= self._through[look] and (key, look) not in self._judged
+
+    def _due(self, key: Key, look: str) -> float:
+        return key.start + self._window_s + self._lateness_s + (self._delay_s if look == "performance" else 0.0)
+
+    def _judge_all(self) -> None:
+        """Judge in order of due time, so that the verdicts do not depend on how often the journal was read."""
+        due: list[tuple[float, Key, LookKind]] = [(self._due(key, "drift"), key, "drift") for key in self._collector.windows]
+        due += [(self._due(key, "performance"), key, "performance") for key in self._collector.labels]
+        for when, key, look in sorted(due):
+            if when <= self._collector.watermark:
+                record = self._look_at_drift(key) if look == "drift" else self._look_at_performance(key)
+                self._remember(self._log.append(record))
+                self._collector.close(key, look)
+
+    def _look_at_drift(self, key: Key) -> WindowVerdicts:
+        window, seen = self._collector.windows[key], self._view(key.bundle)
+        assert isinstance(window.summary, Summary)
+        few = window.rows < self._monitoring.min_rows
+        found = [] if few else looks.drift_looks(seen.profile, seen.sketcher, window.summary, min_rows=self._monitoring.min_rows)
+        return self._record(key, "drift", found, rows=window.rows)
+
+    def _look_at_performance(self, key: Key) -> WindowVerdicts:
+        seen, window = self._view(key.bundle), self._collector.labels.get(key, Window())
+        scores, y = self._collector.labelled(key)
+        known = ~np.isnan(y)
+        scores, y = scores[known], y[known]
+        if len(y) < self._monitoring.min_rows:
+            return self._record(key, "performance", [], rows=window.rows, labelled=len(y))
+        found = looks.performance_looks(seen.profile, seen.schema.label, scores, y)
+        record = self._record(key, "performance", found, rows=window.rows, labelled=len(y))
+        measured = performance.measure(seen.schema.label, scores, y)
+        told = {verdict.name for verdict in record.verdicts}
+        more = [self._measured(record, name, value, seen) for name, value in measured.items() if name not in told]
+        return _with_verdicts(record, record.verdicts + more)
+
+    def _record(self, key: Key, look: LookKind, found: list[drift.Look], *, rows: int, labelled: int = 0) -> WindowVerdicts:
+        state, findings, alarm = self._states.get(key.bundle, drift.State()), list[drift.Finding](), None
+        if found:
+            profile = self._view(key.bundle).profile
+            state, findings, alarm = drift.judge(profile, state, found, window_start=key.start, threshold=self._threshold)
+        record = WindowVerdicts(
+            sequence=self._sequence,
+            model=self._model,
+            bundle=key.bundle,
+            look=look,
+            window_start=key.start,
+            window_end=key.start + self._window_s,
+            rows=rows,
+            labelled=labelled,
+            evidence=drift.total(self._view(key.bundle).profile, state) if alarm is None else alarm.evidence,
+            threshold=self._threshold,
+            alarm=alarm,
+            state=state,
+        )
+        return _with_verdicts(record, [self._verdict(record, finding) for finding in findings])
+
+    def _verdict(self, record: WindowVerdicts, finding: drift.Finding) -> Verdict:
+        look = finding.look
+        label = self._view(record.bundle).schema.label
+        return Verdict(
+            model=self._model,
+            bundle=record.bundle,
+            kind=look.reference.kind,
+            name=look.reference.name,
+            window_start=record.window_start,
+            window_end=record.window_end,
+            rows=record.labelled if record.look == "performance" else record.rows,
+            value=look.value,
+            expected=looks.expected(label, look.reference),
+            unit=look.unit,
+            e_value=finding.e_value,
+            evidence=finding.evidence,
+            alarm=finding.blamed,
+            message=look.size,
+        )
+
+    def _measured(self, record: WindowVerdicts, name: str, value: float, seen: view.View) -> Verdict:
+        """A metric that is told and not tested."""
+        return Verdict(
+            model=self._model,
+            bundle=record.bundle,
+            kind="performance",
+            name=name,
+            window_start=record.window_start,
+            window_end=record.window_end,
+            rows=record.labelled,
+            value=value,
+            expected=seen.profile.performance.get(name),
+            unit=name,
+        )
+
+    def _remember(self, record: WindowVerdicts) -> None:
+        key = Key(record.window_start, record.bundle)
+        if (key, record.look) in self._judged:
+            return
+        self._judged.add((key, record.look))
+        self._through[record.look] = max(self._through[record.look], record.window_start)
+        self._sequence = max(self._sequence, record.sequence + 1)
+        self._states[record.bundle] = record.state
+        self._joined += record.labelled
+        if record.alarm is not None:
+            self.alarms.append(record)
+        if record.verdicts:
+            self.latest[record.bundle, record.look] = record
+
+
+@contextmanager
+def _no_cyclic_collection() -> Iterator[None]:
+    """Decoding makes many objects and no cycles; looking for cycles meanwhile took 40 % of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _with_verdicts(record: WindowVerdicts, verdicts: list[Verdict]) -> WindowVerdicts:
+    return msgspec.structs.replace(record, verdicts=verdicts)

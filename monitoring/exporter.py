@@ -1,0 +1,155 @@
+"""The monitor's figures for Prometheus: names, units and label counts by its conventions.
+
+Values are read from the monitor at each scrape, so a restarted monitor exports what the journal says and no counter
+starts again from zero. Labels are bounded: one model, the bundles of the latest windows, their features.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cluster.records import Verdict
+from monitoring.verdicts import WindowVerdicts
+
+_log = logging.getLogger(__name__)
+_MOST_BUNDLES = 2
+
+_COUNTERS = {
+    "rows": ("homeostat_rows", "Predicted rows read from the journal."),
+    "rows_late": ("homeostat_late_rows", "Rows that came after their window had been judged."),
+    "rows_unjudged": ("homeostat_unjudged_rows", "Rows answered by a bundle that could not be read."),
+    "label_entries": ("homeostat_label_entries", "Labels read from the journal, repeated ones included."),
+    "labels_joined": ("homeostat_labels_joined", "Rows whose label came before their window's performance was judged."),
+    "windows_judged": ("homeostat_windows_judged", "Windows judged for drift."),
+    "alarms": ("homeostat_alarms", "Alarms raised, within the budget of monitoring.one_false_alarm_in."),
+}
+_GAUGES = {
+    "labels_waiting": ("homeostat_labels_waiting", "Rows whose label has not come and is still awaited."),
+    "watermark": ("homeostat_watermark_timestamp_seconds", "Largest event time seen, seconds since 1970."),
+    "journal_lag_bytes": ("homeostat_journal_lag_bytes", "Bytes of the journal that are not read yet."),
+}
+_BY_KIND = {
+    "feature_drift": ("homeostat_feature_drift_ratio", "Share of rows in other cells than on the reference, latest window."),
+    "prediction_drift": ("homeostat_prediction_drift_ratio", "The same for predictions."),
+    "performance": ("homeostat_performance", "Metrics of the latest window whose labels are known."),
+    "quality": ("homeostat_quality_ratio", "Share of rows missing, of unknown category or outside the range, latest window."),
+}
+
+
+class Snapshot(NamedTuple):
+    """What is exported."""
+
+    status: dict[str, object]
+    latest: list[WindowVerdicts]
+
+
+class Figures(Collector):
+    """A Prometheus collector over the latest snapshot.
+
+    Parameters
+    ----------
+    snapshot
+        Called at each scrape, from the server's thread.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is announced; registering takes no scrape."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics."""
+        status, latest = self._snapshot()
+        model = str(status["model"])
+        for key, (name, text) in _COUNTERS.items():
+            counter = CounterMetricFamily(name, text, labels=["model"])
+            counter.add_metric([model], float(str(status[key])))
+            yield counter
+        for key, (name, text) in _GAUGES.items():
+            gauge = GaugeMetricFamily(name, text, labels=["model"])
+            if status[key] is not None:
+                gauge.add_metric([model], float(str(status[key])))
+            yield gauge
+        yield from _verdict_metrics(model, _current(latest))
+
+
+def _current(latest: list[WindowVerdicts]) -> list[WindowVerdicts]:
+    newest = sorted(latest, key=lambda record: record.sequence, reverse=True)
+    bundles = list(dict.fromkeys(record.bundle for record in newest))[:_MOST_BUNDLES]
+    return [record for record in newest if record.bundle in bundles]
+
+
+def _verdict_metrics(model: str, records: list[WindowVerdicts]) -> Iterator[Metric]:
+    labels = {
+        "feature_drift": ["model", "bundle", "feature"],
+        "prediction_drift": ["model", "bundle", "output"],
+        "performance": ["model", "bundle", "metric"],
+        "quality": ["model", "bundle", "feature", "fault"],
+    }
+    families = {kind: GaugeMetricFamily(name, text, labels=labels[kind]) for kind, (name, text) in _BY_KIND.items()}
+    evidence = GaugeMetricFamily(
+        "homeostat_evidence",
+        "Evidence of change a metric carries; an alarm when they sum to the threshold.",
+        labels=["model", "bundle", "kind", "name"],
+    )
+    threshold = GaugeMetricFamily("homeostat_evidence_threshold", "Evidence at which an alarm is raised.", labels=["model"])
+    for record in records:
+        for verdict in record.verdicts:
+            if verdict.value is not None:
+                families[verdict.kind].add_metric([model, verdict.bundle, *_names(verdict)], verdict.value)
+            evidence.add_metric([model, verdict.bundle, verdict.kind, verdict.name], verdict.evidence)
+    if records:
+        threshold.add_metric([model], records[0].threshold)
+    yield from families.values()
+    yield evidence
+    yield threshold
+
+
+def _names(verdict: Verdict) -> list[str]:
+    return verdict.name.rsplit(".", 1) if verdict.kind == "quality" else [verdict.name]
+
+
+class Exporter:
+    """Serves the figures over HTTP.
+
+    Parameters
+    ----------
+    snapshot
+        See `Figures`.
+    port
+        0 turns it off. A port that is taken is logged, and the monitor goes on without.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot], *, port: int) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(Figures(snapshot))
+        self._server: tuple[WSGIServer, threading.Thread] | None = None
+        if port:
+            try:
+                self._server = start_http_server(port, registry=self.registry)
+            except OSError as error:
+                _log.warning("no metrics are served: port %d cannot be opened (%s); set monitoring.metrics_port", port, error.strerror)
+
+    @property
+    def serving(self) -> bool:
+        """Whether the port is open."""
+        return self._server is not None
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._server = None

@@ -1,0 +1,76 @@
+"""From a window's summary, or its labelled rows, to figures that the sequential test takes in. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cluster.schema import Floats, Label, Matrix
+from monitoring import performance
+from monitoring.drift import Look
+from monitoring.profile import Profile, rate_of
+from monitoring.sketches import Sketcher, Summary
+from monitoring.statistic import Reference, statistic
+
+
+def drift_looks(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_rows: int) -> list[Look]:
+    """Distances of features and predictions, and rates of missing, unknown and out-of-range values.
+
+    A column with fewer than `min_rows` present values says nothing about its distribution.
+    """
+    looks = []
+    for reference in profile.metrics:
+        if reference.kind == "quality":
+            looks.append(_rate(reference, summary))
+        elif reference.kind != "performance" and sketcher.cells_of(summary, reference.column).sum() >= min_rows:
+            looks.append(_distance(profile, reference, sketcher, summary))
+    return looks
+
+
+def performance_looks(profile: Profile, label: Label, scores: Matrix, y: Floats) -> list[Look]:
+    """The mean loss of labelled rows: scores float32 (n, width), y float64 (n,) without NaN."""
+    losses = performance.loss(label, scores, y)
+    figure = performance.figure(label, losses)
+    looks = []
+    for reference in profile.metrics:
+        if reference.kind == "performance":
+            then, now = _loss(label, reference.mean[0]), float(losses.mean())
+            size = f"{reference.name} of predictions went from {then:.4g} to {now:.4g}"
+            looks.append(Look(reference, statistic(reference, np.array([figure]), len(y)), now, reference.name, size))
+    return looks
+
+
+def expected(label: Label, reference: Reference) -> float:
+    """What a look's `value` is on the reference, in the same unit."""
+    return _loss(label, reference.mean[0]) if reference.kind == "performance" else reference.typical
+
+
+def _loss(label: Label, figure: float) -> float:
+    return float(np.exp(figure)) if label.task == "regression" else figure
+
+
+def _rate(reference: Reference, summary: Summary) -> Look:
+    column, name = reference.name.rsplit(".", 1)
+    rate = rate_of(name, summary.quality[reference.column]) / max(summary.rows, 1)
+    words = {"missing": "missing", "unknown": "of unknown category", "outside": "outside its range"}[name]
+    size = f"{column} is {words} in {rate:.2%} of rows, usually {reference.mean[0]:.2%}"
+    return Look(reference, statistic(reference, np.array([rate]), max(summary.rows, 1)), rate, f"share of rows {name}", size)
+
+
+def _distance(profile: Profile, reference: Reference, sketcher: Sketcher, summary: Summary) -> Look:
+    cells = sketcher.cells_of(summary, reference.column)
+    shares = cells / cells.sum()
+    moved = float(np.abs(shares - np.array(profile.shares[reference.column])).sum() / 2)
+    size = _size(profile, reference.column, sketcher, summary, shares)
+    figure = statistic(reference, shares, int(cells.sum()))
+    return Look(reference, figure, moved, "share of rows in other cells than on the reference", size)
+
+
+def _size(profile: Profile, index: int, sketcher: Sketcher, summary: Summary, shares: Floats) -> str:
+    column, then = profile.columns[index], np.array(profile.shares[index])
+    if column.type == "category":
+        most = int(np.abs(shares - then).argmax())
+        return f"{column.name}: '{column.categories[most]}' went from {then[most]:.1%} to {shares[most]:.1%} of rows"
+    was, now = profile.means[index], sketcher.mean_of(summary, index)
+    if was is None:
+        return f"{column.name} was empty and now has values of mean {now:.4g}"
+    return f"{column.name}: mean went from {was:.4g} to {now:.4g} ({(now - was) / column.scale:+.2f} standard deviations)"

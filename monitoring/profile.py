@@ -1,0 +1,257 @@
+"""What the reference looked like, and how much it varied by itself. Travels in the bundle as profile.json.
+
+Pure: arrays in, a JSON-able record out. `monitoring.statistic` says what the figures mean.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cluster.errors import NotEnoughData
+from cluster.records import Record
+from cluster.schema import Feature, FeatureSchema, Floats, Label, Matrix
+from monitoring import performance
+from monitoring.sketches import ABOVE, BELOW, MISSING, UNKNOWN, Column, Counts, Sketcher, Summary, prediction_columns
+from monitoring.statistic import Reference, between_blocks, collapse, deviations, fit_baseline, inefficiency
+
+FORMAT: Final = 1
+_BINS: Final = 16
+_FEWEST_BLOCKS: Final = 8
+_USUAL_BLOCKS: Final = 40
+_FEWEST_ROWS: Final = 30  # a block with fewer says nothing
+_LEAST_RISE: Final = 1.0  # figures of `rise` have variance 1 by construction; a calm reference earns no sharper scale
+Indices = npt.NDArray[np.intp]
+
+
+class Profile(Record, frozen=True, kw_only=True):
+    """The reference, summarised."""
+
+    format: int
+    window_s: float
+    """Length of a block where the reference has times; 0 where it was cut into equal blocks of rows."""
+    rows: int
+    columns: list[Column]
+    means: list[float | None]
+    """Mean of each number on the reference; None for categories and empty columns."""
+    shares: list[list[float]]
+    """Share of each cell among the present values of each column."""
+    bad: list[list[float]]
+    """Share of rows missing, unknown, below and above the range, a column."""
+    metrics: list[Reference]
+    performance: dict[str, float]
+    """Metrics on the labelled rows of the reference."""
+
+
+def build_profile(
+    schema: FeatureSchema,
+    X: Matrix,  # noqa: N803 - the field's name
+    scores: Matrix,
+    times: Floats | None,
+    y: Floats,
+    *,
+    window: dt.timedelta,
+) -> Profile:
+    """Summarise a reference and learn how much windows of it differ while nothing changes.
+
+    Parameters
+    ----------
+    schema
+        Frozen.
+    X
+        float32 (n, features). Long references are better: variation that the reference never showed is an alarm.
+    scores
+        float32 (n, width). Rows whose score is NaN are left out of the prediction's metrics: give NaN for rows the
+        model was trained on, where it is surer than it will be in production.
+    times
+        float64 (n,), seconds since 1970; None cuts the reference into equal blocks of rows, in their order.
+    y
+        float64 (n,); rows that are NaN here, or in scores, are left out of the performance metric.
+    window
+        The monitor's window.
+
+    Raises
+    ------
+    NotEnoughData
+        When not even 8 blocks of 30 rows can be cut.
+    """
+    order = np.arange(len(X)) if times is None else np.argsort(times, kind="stable")
+    X, scores, y = X[order], scores[order], y[order]
+    clock = None if times is None else times[order]
+    outputs = prediction_columns(schema.label.task, scores)
+    columns = [_column(f, X[:, j]) for j, f in enumerate(schema.features)] + _outputs(schema.label, outputs)
+    whole = np.column_stack([X, outputs])
+    sketcher = Sketcher(columns)
+    window_s = window.total_seconds()
+    blocks, by_time = _blocks(len(X), clock, window_s)
+    scored = ~np.isnan(outputs[:, 0])
+    scored_blocks, _ = _blocks_within(scored, clock, window_s)
+    known = scored & ~np.isnan(y)
+    summaries = [sketcher.summarise(whole[b]) for b in blocks]
+    answered = [sketcher.summarise(whole[b]) for b in scored_blocks]
+    metrics = list(_distances(sketcher, summaries, "feature")) + list(_distances(sketcher, answered, "prediction"))
+    metrics += list(_rates(sketcher, summaries))
+    metrics += list(_losses(schema.label, scores, y, _blocks_within(known, clock, window_s)[0]))
+    total = sketcher.summarise(whole)
+    return Profile(
+        format=FORMAT,
+        window_s=window_s if by_time else 0.0,
+        rows=len(X),
+        columns=columns,
+        means=[_finite(sketcher.mean_of(total, j)) if c.type == "number" else None for j, c in enumerate(columns)],
+        shares=[_shares(sketcher.cells_of(total, j)).tolist() for j in range(len(columns))],
+        bad=(total.quality / max(len(X), 1)).tolist(),
+        metrics=metrics,
+        performance=performance.measure(schema.label, scores[known], y[known]) if known.any() else {},
+    )
+
+
+def read(content: bytes) -> Profile:
+    """A profile from its JSON."""
+    return msgspec.json.decode(content, type=Profile)
+
+
+def rate_of(name: str, summary_quality: Counts) -> int:
+    """Rows of one column, from int64 (4,), that are bad in the way `name` says: missing, unknown or outside."""
+    return int(
+        {
+            "missing": summary_quality[MISSING],
+            "unknown": summary_quality[UNKNOWN],
+            "outside": summary_quality[BELOW] + summary_quality[ABOVE],
+        }[name]
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _shares(cells: Counts) -> Floats:
+    shares: Floats = cells / max(int(cells.sum()), 1)
+    return shares
+
+
+def _column(feature: Feature, values: Matrix) -> Column:
+    if feature.categories is not None:
+        return Column(name=feature.name, type="category", categories=list(feature.categories))
+    return _number(feature.name, "feature", values, feature.range)
+
+
+def _outputs(label: Label, outputs: Matrix) -> list[Column]:
+    if label.task != "multiclass":
+        return [_number("score", "prediction", outputs[:, 0], None)]
+    classes = [str(c) for c in label.classes or ()]
+    return [
+        _number("top_score", "prediction", outputs[:, 0], None),
+        Column(name="predicted_class", role="prediction", type="category", categories=classes),
+    ]
+
+
+def _number(name: str, role: Literal["feature", "prediction"], values: Matrix, span: tuple[float, float] | None) -> Column:
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return Column(name=name, role=role, type="number", edges=[0.0], range=span)
+    center, spread = float(present.mean(dtype=np.float64)), float(present.std(dtype=np.float64))
+    edges = [float(e) for e in _edges(present)]
+    return Column(name=name, role=role, type="number", edges=edges, range=span, center=center, scale=spread or 1.0)
+
+
+def _edges(present: Matrix) -> Matrix:
+    """Equal-share bins, or one a value where there are few values; the outermost edges are the reference's extremes."""
+    low, top = present.min(), np.nextafter(present.max(), np.float32(np.inf))
+    values = np.unique(present)
+    many = len(values) > 2 * _BINS
+    inner = np.quantile(present, np.arange(1, _BINS) / _BINS, method="lower") if many else values
+    return np.unique(np.concatenate([[low], inner, [top]]).astype(np.float32))
+
+
+def _blocks(n: int, clock: Floats | None, window_s: float) -> tuple[list[Indices], bool]:
+    """Cut n rows, in order of time, into windows, or into equal blocks where that gives too few."""
+    blocks: list[Indices] = []
+    if clock is not None:
+        starts = np.flatnonzero(np.diff(np.floor(clock / window_s), prepend=-np.inf))
+        blocks = [b for b in np.split(np.arange(n), starts[1:]) if len(b) >= _FEWEST_ROWS]
+    if len(blocks) >= _FEWEST_BLOCKS:
+        return blocks, True
+    count = min(_USUAL_BLOCKS, n // _FEWEST_ROWS)
+    if count < _FEWEST_BLOCKS:
+        raise NotEnoughData(
+            f"the reference has {n} rows; its variation is learned from at least {_FEWEST_BLOCKS} blocks of {_FEWEST_ROWS} rows. Use a longer reference"
+        )
+    return list(np.array_split(np.arange(n), count)), False
+
+
+def _blocks_within(mask: npt.NDArray[np.bool_], clock: Floats | None, window_s: float) -> tuple[list[Indices], bool]:
+    """Blocks of the rows that a mask keeps; none where they are too few."""
+    kept = np.flatnonzero(mask)
+    if len(kept) < _FEWEST_BLOCKS * _FEWEST_ROWS:
+        return [], False
+    blocks, by_time = _blocks(len(kept), None if clock is None else clock[kept], window_s)
+    return [kept[b] for b in blocks], by_time
+
+
+def _distances(sketcher: Sketcher, summaries: list[Summary], role: Literal["feature", "prediction"]) -> Iterator[Reference]:
+    kind: Literal["feature_drift", "prediction_drift"] = "feature_drift" if role == "feature" else "prediction_drift"
+    for j, column in enumerate(sketcher.columns):
+        counts = [sketcher.cells_of(s, j) for s in summaries]
+        counts = [c for c in counts if c.sum() >= _FEWEST_ROWS]
+        if column.role != role or column.cells < 2 or len(counts) < _FEWEST_BLOCKS:
+            continue
+        sizes = np.array([c.sum() for c in counts], dtype=np.float64)
+        values = np.array(counts) / sizes[:, None]
+        mean = np.array(counts).sum(axis=0) / sizes.sum()
+        yield _reference(kind, column.name, values, sizes, mean * (1 - mean), column=j, shape="distance")
+
+
+def _rates(sketcher: Sketcher, summaries: list[Summary]) -> Iterator[Reference]:
+    sizes = np.array([s.rows for s in summaries], dtype=np.float64)
+    for j, column in enumerate(sketcher.columns):
+        if column.role == "prediction":
+            continue
+        kinds = ["missing"] + ["unknown"] * (column.type == "category") + ["outside"] * (column.range is not None)
+        for name in kinds:
+            values = np.array([[rate_of(name, s.quality[j])] for s in summaries]) / sizes[:, None]
+            rate = float(values[:, 0] @ sizes / sizes.sum())
+            yield _reference("quality", f"{column.name}.{name}", values, sizes, np.array([rate * (1 - rate)]), column=j, shape="rise")
+
+
+def _losses(label: Label, scores: Matrix, y: Floats, blocks: list[Indices]) -> Iterator[Reference]:
+    if not blocks:
+        return
+    losses = [performance.loss(label, scores[b], y[b]) for b in blocks]
+    values = np.array([[performance.figure(label, row)] for row in losses])
+    within = np.array([performance.row_variance(label, np.concatenate(losses))])
+    sizes = np.array([len(b) for b in blocks], dtype=np.float64)
+    yield _reference("performance", performance.loss_name(label), values, sizes, within, column=-1, shape="rise")
+
+
+def _reference(
+    kind: Literal["feature_drift", "prediction_drift", "performance", "quality"],
+    name: str,
+    values: Floats,
+    sizes: Floats,
+    within: Floats,
+    *,
+    column: int,
+    shape: Literal["distance", "rise"],
+) -> Reference:
+    mean, between = between_blocks(values, sizes, within)
+    deviation = deviations(values, sizes, within, floor=0.0 if kind == "performance" else 1.0)
+    least = 0.5 * math.sqrt(2 / values.shape[1]) if shape == "distance" else _LEAST_RISE
+    return Reference(
+        kind=kind,
+        name=name,
+        column=column,
+        shape=shape,
+        mean=mean.tolist(),
+        between=between.tolist(),
+        within=within.tolist(),
+        typical=float(np.abs(values - mean).sum(axis=1).mean() / 2) if shape == "distance" else float(mean[0]),
+        baseline=fit_baseline(collapse(deviation, shape), shape=shape, raw=inefficiency(values), least_scale=least),
+    )

@@ -1,0 +1,161 @@
+"""Summaries of rows that can be added up: histograms over a profile's bins, missing, unknown and out-of-range counts.
+
+Everything in a `Summary` is an integer, so that merging gives the same to the bit in any order. Predictions are
+columns like any other, after the features. Knows nothing of windows, time or tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cluster.records import Record
+from cluster.schema import Matrix, Task
+
+Counts = npt.NDArray[np.int64]
+MISSING: Final = 0
+UNKNOWN: Final = 1
+BELOW: Final = 2
+ABOVE: Final = 3
+_UNIT: Final = 1 << 16  # steps a standard deviation: sums are kept as integers
+_MOST: Final = float(1 << 20)  # standard deviations; 2**27 rows of it still fit 64 bits
+
+
+class Column(Record, frozen=True, kw_only=True):
+    """How one column is binned."""
+
+    name: str
+    role: Literal["feature", "prediction"] = "feature"
+    type: Literal["number", "category"]
+    edges: list[float] = msgspec.field(default_factory=list)
+    """Numbers: increasing; cell i holds edges[i-1] <= x < edges[i], the first and last cell what the reference never held."""
+    categories: list[str] = msgspec.field(default_factory=list)
+    """Categories: names of the codes."""
+    range: tuple[float, float] | None = None
+    center: float = 0.0
+    scale: float = 1.0
+    """Mean and standard deviation on the reference, the zero and unit of sums."""
+
+    @property
+    def cells(self) -> int:
+        """Cells of the histogram; missing and unknown values are counted apart."""
+        return len(self.edges) + 1 if self.type == "number" else len(self.categories)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is kept of many rows; add two to merge them.
+
+    Attributes
+    ----------
+    rows
+        How many.
+    cells
+        One int64 histogram a column, flat, in the order of the columns.
+    quality
+        int64 of shape (columns, 4): missing, unknown category, below and above the schema's range.
+    sums
+        int64 of shape (columns,): sum of (x - center) / scale over present numbers, in steps of 2**-16.
+    """
+
+    rows: int
+    cells: Counts
+    quality: Counts
+    sums: Counts
+
+    def __add__(self, other: Summary) -> Summary:
+        return Summary(self.rows + other.rows, self.cells + other.cells, self.quality + other.quality, self.sums + other.sums)
+
+
+def merge(summaries: Iterable[Summary]) -> Summary:
+    """All of at least one summary together."""
+    first, *others = summaries
+    return sum(others, start=first)
+
+
+def prediction_columns(task: Task, scores: Matrix) -> Matrix:
+    """What of the scores, float32 (n, width), is watched: the score itself, or the highest score and its class."""
+    if task != "multiclass":
+        return scores[:, :1]
+    if not len(scores):
+        return np.empty((0, 2), dtype=np.float32)
+    top = scores.max(axis=1)
+    winner = np.where(np.isnan(top), np.nan, scores.argmax(axis=1))
+    return np.column_stack([top, winner]).astype(np.float32)
+
+
+class Sketcher:
+    """Summarises matrices over given columns.
+
+    Parameters
+    ----------
+    columns
+        Features in the matrix's order, then the prediction's columns.
+
+    Examples
+    --------
+    >>> miles = Column(name="miles", type="number", edges=[0.0, 100.0, 200.0], range=(0.0, 150.0))
+    >>> carrier = Column(name="carrier", type="category", categories=["UA", "B6"])
+    >>> rows = np.array([[50, 0], [199, 2], [np.nan, 1]], dtype=np.float32)
+    >>> summary = Sketcher([miles, carrier]).summarise(rows)
+    >>> summary.cells.tolist()
+    [0, 1, 1, 0, 1, 1]
+    >>> summary.quality.tolist()
+    [[1, 0, 0, 1], [0, 1, 0, 0]]
+    """
+
+    def __init__(self, columns: Iterable[Column]) -> None:
+        self.columns = tuple(columns)
+        self._edges = [np.array(column.edges, dtype=np.float32) for column in self.columns]
+        ends = np.cumsum([column.cells for column in self.columns])
+        self._slices = [slice(int(end) - column.cells, int(end)) for end, column in zip(ends, self.columns, strict=True)]
+        self._total = int(ends[-1])
+
+    def empty(self) -> Summary:
+        """The summary of no rows."""
+        columns = len(self.columns)
+        return Summary(0, np.zeros(self._total, np.int64), np.zeros((columns, 4), np.int64), np.zeros(columns, np.int64))
+
+    def cells_of(self, summary: Summary, index: int) -> Counts:
+        """The histogram of one column."""
+        return summary.cells[self._slices[index]]
+
+    def mean_of(self, summary: Summary, index: int) -> float:
+        """Mean of a column's present numbers, in its own unit; NaN when there is none."""
+        column, present = self.columns[index], int(self.cells_of(summary, index).sum())
+        return column.center + column.scale * int(summary.sums[index]) / _UNIT / present if present else float("nan")
+
+    def summarise(self, matrix: Matrix) -> Summary:
+        """Summarise float32 (n, columns)."""
+        summary = self.empty()
+        by_column = np.ascontiguousarray(matrix.T, dtype=np.float32)
+        for index, (column, values) in enumerate(zip(self.columns, by_column, strict=True)):
+            fill = self._number if column.type == "number" else self._category
+            fill(index, values, summary)
+        return Summary(len(matrix), summary.cells, summary.quality, summary.sums)
+
+    def _number(self, index: int, values: Matrix, into: Summary) -> None:
+        column, edges = self.columns[index], self._edges[index]
+        missing = np.isnan(values)
+        if missing.any():
+            into.quality[index, MISSING] = np.count_nonzero(missing)
+            values = values[~missing]
+        into.cells[self._slices[index]] = np.bincount(np.searchsorted(edges, values, side="right"), minlength=column.cells)
+        if column.range is not None:
+            into.quality[index, BELOW] = np.count_nonzero(values < np.float32(column.range[0]))
+            into.quality[index, ABOVE] = np.count_nonzero(values > np.float32(column.range[1]))
+        steps = (values.astype(np.float64) - column.center) * (1.0 / column.scale)
+        into.sums[index] = np.rint(np.clip(steps, -_MOST, _MOST) * _UNIT).astype(np.int64).sum()
+
+    def _category(self, index: int, values: Matrix, into: Summary) -> None:
+        known = self.columns[index].cells
+        codes = np.where(np.isnan(values), known + 1, values).astype(np.intp)
+        counts = np.bincount(codes, minlength=known + 2)
+        into.cells[self._slices[index]] = counts[:known]
+        into.quality[index, UNKNOWN] = counts[known]
+        into.quality[index, MISSING] = counts[known + 1]

@@ -1,0 +1,1 @@
+"""Protocols: bytes to rows and back. Pure; no Ray, no sockets."""

@@ -1,0 +1,118 @@
+"""The budget, on streams whose truth is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from cluster.schema import Matrix
+from monitoring import drift
+from monitoring.looks import drift_looks, performance_looks
+from monitoring.profile import Profile
+from monitoring.sketches import Sketcher
+from tests.unit.monitoring.world import DAY, SCHEMA, Stream, profile_of
+
+REFERENCE, BUDGET = 40, 100.0
+Change = Callable[[Matrix], None]
+
+
+def watch(seed: int, *, days: int, memory: float = 0.5, change: Change | None = None, flip: bool = False) -> list[tuple[int, drift.Alarm]]:
+    """Alarms of a stream, with the day after the reference on which each was raised; `change` begins on day 10."""
+    stream = Stream(np.random.default_rng(seed), REFERENCE + days, memory=memory)
+    profile = profile_of(stream, REFERENCE)
+    sketcher, state, alarms = Sketcher(profile.columns), drift.State(), []
+    for day in range(days):
+        rows = stream.rows(REFERENCE + day)
+        matrix, scores, y = stream.X[rows].copy(), stream.scores[rows], stream.y[rows]
+        if change is not None and day >= 10:
+            change(matrix)
+        if flip and day >= 10:
+            y = 1 - y
+        looks = drift_looks(profile, sketcher, sketcher.summarise(np.column_stack([matrix, scores])), min_rows=50)
+        looks += performance_looks(profile, SCHEMA.label, scores, y)
+        state, _, alarm = drift.judge(profile, state, looks, window_start=DAY * (REFERENCE + day), threshold=BUDGET)
+        alarms += [(day, alarm)] if alarm else []
+    return alarms
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5])
+def test_healthy_streams_of_dependent_days_alarm_no_oftener_than_the_budget(memory):
+    """20 streams of 100 windows, the budget being one alarm in 100 windows: at most 20 alarms on average."""
+    alarms = sum(len(watch(seed, days=100, memory=memory)) for seed in range(20))
+    assert alarms <= 20
+
+
+def shift(matrix: Matrix) -> None:
+    matrix[:, 1] += 1.5
+
+
+def nulls(matrix: Matrix) -> None:
+    matrix[::20, 0] = np.nan
+
+
+def unit(matrix: Matrix) -> None:
+    matrix[:, 1] *= 3.6
+
+
+def vanish(matrix: Matrix) -> None:
+    matrix[matrix[:, 2] == 2, 2] = 1
+
+
+def unknown(matrix: Matrix) -> None:
+    matrix[::15, 2] = 4
+
+
+@pytest.mark.parametrize(
+    ("change", "blamed", "within"),
+    [
+        (shift, "feature_drift:wind", 5),
+        (nulls, "quality:miles.missing", 3),
+        (unit, "feature_drift:wind", 5),
+        (vanish, "feature_drift:carrier", 5),
+        (unknown, "quality:carrier.unknown", 3),
+    ],
+)
+def test_a_planted_change_is_found_blamed_and_dated(change, blamed, within):
+    for seed in range(100, 104):
+        day, alarm = next((d, a) for d, a in watch(seed, days=10 + within, change=change) if d >= 10)
+        assert day < 10 + within
+        assert blamed in alarm.blamed
+        assert abs(alarm.began / DAY - REFERENCE - 10) <= 6
+        assert alarm.evidence >= alarm.threshold == BUDGET
+
+
+def test_a_changed_meaning_of_the_label_is_found_by_performance_alone():
+    _, alarm = next((d, a) for d, a in watch(7, days=14, flip=True) if d >= 10)
+    assert alarm.blamed == ["performance:brier"]
+    assert "brier of predictions went from" in alarm.message
+
+
+def test_no_metric_alarms_on_one_window_alone():
+    assert not [d for d, _ in watch(100, days=11, change=shift) if d == 10]
+
+
+def test_a_lasting_change_is_told_again_but_not_every_day():
+    days = [d for d, _ in watch(101, days=40, change=shift) if d >= 10]
+    assert 2 <= len(days) <= 5
+    assert min(np.diff(days)) >= 7
+
+
+def _profile() -> Profile:
+    return profile_of(Stream(np.random.default_rng(1), 20), 20)
+
+
+def test_the_budget_is_shared_out_whole():
+    weights = drift.weights_of(_profile())
+    assert sum(weights.values()) == pytest.approx(1.0)
+    assert weights["performance:brier"] == pytest.approx(0.25)
+
+
+def test_judging_leaves_the_state_it_was_given_as_it_was():
+    profile, before = _profile(), drift.State()
+    stream = Stream(np.random.default_rng(1), 20)
+    sketcher = Sketcher(profile.columns)
+    looks = drift_looks(profile, sketcher, sketcher.summarise(np.column_stack([stream.X[:200], stream.scores[:200]])), min_rows=50)
+    after, findings, _ = drift.judge(profile, before, looks, window_start=0.0, threshold=BUDGET)
+    assert before == drift.State()
+    assert after.looks == 1
+    assert len(findings) == len(looks) == len(after.detectors)

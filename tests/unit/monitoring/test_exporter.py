@@ -1,0 +1,63 @@
+import socket
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.journal import Writer
+from monitoring.core import MonitorCore
+from monitoring.exporter import Exporter, Snapshot
+from tests.unit.monitoring.world import DAY, Stream, journal, profile_of, seal, settings
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> MonitorCore:
+    stream = Stream(np.random.default_rng(2), 35)
+    chosen = settings(tmp_path / "var")
+    pointer = seal(tmp_path / "bundle", profile_of(stream, 30))
+    journal(Writer(chosen.places.journal("trips"), clock_ns=lambda: 2 * 10**18), stream, range(30, 35))
+    core = MonitorCore(chosen, locate=lambda _: pointer)
+    core.poll()
+    return core
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_scrape_returns_the_monitors_figures_under_conventional_names(core):
+    exporter = Exporter(lambda: Snapshot(core.status(), list(core.latest.values())), port=free_port())
+    assert exporter.serving
+    assert exporter._server is not None
+    with urllib.request.urlopen(f"http://127.0.0.1:{exporter._server[0].server_port}/metrics", timeout=5) as answer:
+        families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
+    exporter.close()
+    status = core.status()
+    assert families["homeostat_rows"].samples[0].name == "homeostat_rows_total"
+    assert families["homeostat_rows"].samples[0].value == status["rows"]
+    assert families["homeostat_watermark_timestamp_seconds"].samples[0].value == pytest.approx(status["watermark"])
+    assert 34 * DAY < families["homeostat_watermark_timestamp_seconds"].samples[0].value < 35 * DAY
+    assert {s.labels["feature"] for s in families["homeostat_feature_drift_ratio"].samples} == {"miles", "wind", "carrier"}
+    assert {"feature": "carrier", "fault": "unknown", "model": "trips", "bundle": "1"} in [
+        s.labels for s in families["homeostat_quality_ratio"].samples
+    ]
+    assert {s.labels["metric"] for s in families["homeostat_performance"].samples} == {"brier", "roc_auc", "log_loss", "accuracy"}
+    assert families["homeostat_evidence_threshold"].samples[0].value == 100.0
+
+
+def test_a_port_that_is_taken_is_logged_and_no_reason_to_fail(core, caplog):
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        exporter = Exporter(lambda: Snapshot(core.status(), []), port=port)
+    assert not exporter.serving
+    assert f"port {port} cannot be opened" in caplog.text
+
+
+def test_port_zero_serves_nothing(core):
+    assert not Exporter(lambda: Snapshot(core.status(), []), port=0).serving

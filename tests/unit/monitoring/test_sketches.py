@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitoring.sketches import ABOVE, BELOW, MISSING, UNKNOWN, Column, Sketcher, Summary, merge, prediction_columns
+
+COLUMNS = [
+    Column(name="miles", type="number", edges=[-1.0, 0.0, 2.5, 7.0], range=(-2.0, 6.0), center=1.0, scale=3.0),
+    Column(name="carrier", type="category", categories=["UA", "B6", "DL"]),
+]
+SKETCHER = Sketcher(COLUMNS)
+ROWS = st.lists(
+    st.tuples(
+        st.one_of(st.just(float("nan")), st.floats(-(2.0**100), 2.0**100, width=32)),
+        st.one_of(st.just(float("nan")), st.integers(0, 3).map(float)),
+    ),
+    max_size=30,
+).map(lambda rows: np.array(rows, dtype=np.float32).reshape(-1, 2))
+
+
+def same(a: Summary, b: Summary) -> bool:
+    return a.rows == b.rows and all(np.array_equal(x, y) for x, y in ((a.cells, b.cells), (a.quality, b.quality), (a.sums, b.sums)))
+
+
+@given(ROWS, ROWS, ROWS)
+def test_merging_in_any_order_gives_the_summary_of_all_rows(a, b, c):
+    x, y, z = (SKETCHER.summarise(rows) for rows in (a, b, c))
+    whole = SKETCHER.summarise(np.concatenate([a, b, c]))
+    assert same((x + y) + z, whole)
+    assert same(x + (y + z), whole)
+    assert same(merge([z, x, y]), whole)
+    assert same(x + SKETCHER.empty(), x)
+
+
+@given(ROWS)
+def test_counts_equal_a_count_by_hand(rows):
+    summary = SKETCHER.summarise(rows)
+    number, code = rows[:, 0], rows[:, 1]
+    assert summary.rows == len(rows)
+    assert summary.quality[0, MISSING] == sum(np.isnan(v) for v in number)
+    assert summary.quality[0, BELOW] == sum(v < -2 for v in number)
+    assert summary.quality[0, ABOVE] == sum(v > 6 for v in number)
+    assert summary.quality[1, MISSING] == sum(np.isnan(v) for v in code)
+    assert summary.quality[1, UNKNOWN] == sum(v == 3 for v in code)
+    assert SKETCHER.cells_of(summary, 1).tolist() == [sum(v == k for v in code) for k in range(3)]
+    by_hand, _ = np.histogram(number[~np.isnan(number)], bins=[-np.inf, -1.0, 0.0, 2.5, 7.0, np.inf])
+    assert SKETCHER.cells_of(summary, 0).tolist() == by_hand.tolist()
+
+
+def test_the_mean_of_a_number_is_known_in_its_own_unit():
+    rows = np.array([[1.0, 0], [4.0, 0], [np.nan, 0]], dtype=np.float32)
+    assert SKETCHER.mean_of(SKETCHER.summarise(rows), 0) == pytest.approx(2.5, abs=1e-4)
+    assert np.isnan(SKETCHER.mean_of(SKETCHER.empty(), 0))
+
+
+def test_multiclass_predictions_are_watched_by_highest_score_and_its_class():
+    scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], dtype=np.float32)
+    np.testing.assert_allclose(prediction_columns("multiclass", scores), [[0.7, 1], [0.5, 0]])
+    np.testing.assert_array_equal(prediction_columns("binary", scores[:, :1]), scores[:, :1])

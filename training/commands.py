@@ -1,0 +1,118 @@
+"""Subcommands of this room: init, train, promote, rollback."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.errors import RegistryError
+from cluster.ledger import Ledger
+from cluster.registry import Registry
+from cluster.settings import load
+
+console = Console(highlight=False)
+
+
+def add(commands: Any) -> None:
+    """Add this room's subcommands."""
+    init = commands.add_parser("init", help="look at a table and write a commented YAML that trains as it is")
+    init.add_argument("table", help="path or URI of a Parquet or CSV file, or of a folder of Parquet files")
+    init.add_argument("--label", required=True, metavar="COLUMN", help="what to predict")
+    init.add_argument("--time", metavar="COLUMN", help="when a row happened")
+    init.add_argument("--protect", nargs="+", default=[], metavar="COLUMN", help="columns that name groups of people")
+    init.add_argument("--name", help="the model's name; left out: the table's")
+    init.add_argument("--out", help="the file to write; left out: NAME.yaml")
+    init.set_defaults(run=_init)
+    train = commands.add_parser("train", help="train a version; the first one becomes champion")
+    train.add_argument("config", help="the model's YAML file")
+    train.set_defaults(run=_train)
+    promote = commands.add_parser("promote", help="make a version champion")
+    promote.add_argument("config", help="the model's YAML file")
+    promote.add_argument("version")
+    promote.add_argument("--reason", default="asked for at the command line")
+    promote.set_defaults(run=_promote)
+    rollback = commands.add_parser("rollback", help="make the champion before the present one champion again")
+    rollback.add_argument("config", help="the model's YAML file")
+    rollback.add_argument("--to", metavar="VERSION", help="go back to this version instead")
+    rollback.add_argument("--reason", default="rolled back at the command line")
+    rollback.set_defaults(run=_rollback)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from training.starter import write_config
+
+    out = Path(arguments.out or f"{arguments.name or Path(arguments.table).stem}.yaml")
+    path = write_config(
+        arguments.table, label=arguments.label, time=arguments.time, protect=arguments.protect, out=out, name=arguments.name
+    )
+    console.print(f"wrote {path}; read it, then: homeostat train {path}")
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    from training import pipeline
+    from training.steward import promote
+
+    began = time.monotonic()
+    registry = Registry(settings)
+    with console.status("reading the table"):
+        rows = pipeline.read_frame(settings)
+    console.print(f"{rows.num_rows:,} labelled rows, {len(settings.columns.features)} features")
+    run = f"{settings.model}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    with console.status("fitting the members, then the student"):
+        made = pipeline.train(settings, rows, run=run, reason="asked for at the command line", seed=settings.training.seed)
+    console.print(f"version {made.version} is registered after {time.monotonic() - began:.0f} s")
+    console.print(f"its bundle: {made.uri}", soft_wrap=True)
+    _show_metrics(made.uri)
+    if registry.pointers().champion is None:
+        ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)
+        promote(registry, ledger, made.version, by="homeostat train", reason="the first version")
+        console.print(f"it is the champion now; serve it with: homeostat serve {arguments.config}")
+    else:
+        console.print(f"the champion stays; to replace it: homeostat promote {arguments.config} {made.version}")
+    return 0
+
+
+def _show_metrics(uri: str) -> None:
+    import msgspec
+    from rich.table import Table
+
+    from cluster import storage
+
+    measured: dict[str, dict[str, float]] = msgspec.json.decode(storage.read_bytes(f"{uri}/metrics.json"))["validation"]
+    names = list(next(iter(measured.values())))
+    table = Table(title="on the validation rows", title_justify="left")
+    for heading in ("", *names):
+        table.add_column(heading, justify="right" if heading else "left")
+    for who, values in measured.items():
+        table.add_row(who, *(f"{values[name]:.4f}" if name in values else "" for name in names))
+    console.print(table)
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    from training.steward import promote
+
+    ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)
+    promote(Registry(settings), ledger, arguments.version, by="homeostat promote", reason=arguments.reason)
+    console.print(f"version {arguments.version} is champion of {settings.model}; replicas follow within {2 * settings.serving.poll_s:g} s")
+    return 0
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    from training.loop import recall, rollback_target
+    from training.steward import promote
+
+    ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)
+    target = rollback_target(recall(ledger.events()), arguments.to)
+    if target is None:
+        raise RegistryError(f"model '{settings.model}' has had one champion only; there is none to go back to")
+    promote(Registry(settings), ledger, target, by="homeostat rollback", reason=arguments.reason)
+    console.print(f"version {target} is champion of {settings.model} again; replicas follow within {2 * settings.serving.poll_s:g} s")
+    return 0

@@ -1,0 +1,85 @@
+"""The training frame: rows from the source table and from the journal in the same columns and types. Pure.
+
+Numbers are float64, categories canonical strings, classes keep their type, and the time is seconds since
+1970 UTC in a column named `TIME`. So rows of both origins can be put one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.history import label_array
+from cluster.schema import FeatureSchema, as_strings, column_of, numbers_of, times_of
+
+TIME: Final = "__time__"
+
+
+def from_table(table: pa.Table, schema: FeatureSchema) -> pa.Table:
+    """A source table as a frame; rows without a label are left out.
+
+    Raises
+    ------
+    DataError
+        When a column is absent or of a wrong type.
+    """
+    columns = {
+        f.name: pa.array(numbers_of(column_of(table, f.name), f.name), from_pandas=True)
+        if f.type == "number"
+        else as_strings(column_of(table, f.name))
+        for f in schema.features
+    }
+    columns |= {name: as_strings(column_of(table, name)) for name in schema.side_columns}
+    label = column_of(table, schema.label.name)
+    columns[schema.label.name] = (
+        pa.array(numbers_of(label, schema.label.name), from_pandas=True)
+        if schema.label.task == "regression"
+        else label_array(schema, label.to_pylist())
+    )
+    if schema.time is not None:
+        columns[TIME] = pa.array(times_of(table, schema.time))
+    return _labelled(pa.table(columns), schema)
+
+
+def from_history(history: pa.Table, schema: FeatureSchema) -> pa.Table:
+    """A journal's history (`cluster.history.read_history`) as a frame; rows without a label are left out."""
+    names = [*schema.names, *schema.side_columns, schema.label.name]
+    frame = history.select(names).append_column(TIME, history.column("event_time"))
+    return _labelled(frame, schema)
+
+
+def join(*frames: pa.Table) -> pa.Table:
+    """Frames one after the other, ordered by time where all have one."""
+    shared = [name for name in frames[0].column_names if all(name in frame.column_names for frame in frames)]
+    joined = pa.concat_tables(_aligned([frame.select(shared) for frame in frames if frame.num_rows]), promote_options="permissive")
+    if TIME not in shared:
+        return joined
+    return joined.take(pa.array(np.argsort(joined.column(TIME).to_numpy(), kind="stable")))
+
+
+def between(frame: pa.Table, since: float, until: float) -> pa.Table:
+    """Rows of a frame with `since` <= time < `until`; all of them when it has no time."""
+    if TIME not in frame.column_names or (since == -math.inf and until == math.inf):
+        return frame
+    times = frame.column(TIME).to_numpy()
+    return frame.filter(pa.array((times >= since) & (times < until)))
+
+
+def _aligned(frames: list[pa.Table]) -> list[pa.Table]:
+    """Booleans as integers where another frame has integers: a label may be sent as true for 1."""
+    integers = {field.name for frame in frames for field in frame.schema if pa.types.is_integer(field.type)}
+
+    def align(frame: pa.Table) -> pa.Table:
+        for i, field in enumerate(frame.schema):
+            if field.name in integers and pa.types.is_boolean(field.type):
+                frame = frame.set_column(i, field.name, frame.column(i).cast(pa.int64()))
+        return frame
+
+    return [align(frame) for frame in frames]
+
+
+def _labelled(frame: pa.Table, schema: FeatureSchema) -> pa.Table:
+    return frame.filter(frame.column(schema.label.name).is_valid())

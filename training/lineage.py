@@ -1,0 +1,86 @@
+"""Lineage: from what data, code, packages and seeds a bundle came. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from cluster.records import Record
+from cluster.settings import Settings
+from training.frame import TIME
+
+PINS: Final = ("homeostat", "ray", "torch", "xgboost", "scikit-learn", "numpy", "pyarrow", "onnx", "onnxruntime", "onnxmltools", "mlflow")
+
+
+class Lineage(Record, frozen=True, kw_only=True):
+    """Where a bundle came from."""
+
+    run: str
+    reason: str
+    data_source: str
+    data_sha256: str
+    """Of the frame's columns, values and order."""
+    rows: int
+    since: float | None
+    until: float | None
+    code_commit: str | None
+    """Git commit of the running code; ends in `+` when files differ from it; null outside a checkout."""
+    settings_sha256: str
+    seed: int
+    num_workers: int
+    python: str
+    machine: str
+    pins: dict[str, str]
+
+
+def trace(settings: Settings, frame: pa.Table, *, run: str, reason: str, seed: int) -> Lineage:
+    """Write down where a bundle trained on this frame comes from."""
+    times = frame.column(TIME).to_numpy() if TIME in frame.column_names else None
+    return Lineage(
+        run=run,
+        reason=reason,
+        data_source=settings.data.source,
+        data_sha256=hash_table(frame),
+        rows=frame.num_rows,
+        since=float(times.min()) if times is not None else None,
+        until=float(times.max()) if times is not None else None,
+        code_commit=code_commit(),
+        settings_sha256=hashlib.sha256(settings.model_dump_json(exclude={"places", "serving"}).encode()).hexdigest(),
+        seed=seed,
+        num_workers=settings.training.num_workers,
+        python=platform.python_version(),
+        machine=platform.machine(),
+        pins={name: importlib.metadata.version(name) for name in PINS},
+    )
+
+
+def hash_table(table: pa.Table) -> str:
+    """SHA-256 over a table's column names and values, whatever its chunks."""
+    digest = hashlib.sha256()
+    sink = pa.BufferOutputStream()
+    whole = table.combine_chunks()
+    with pa.ipc.new_stream(sink, whole.schema.remove_metadata()) as writer:
+        writer.write_table(whole.replace_schema_metadata(None))
+    digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def code_commit() -> str | None:
+    """Git's commit of this checkout, with `+` when it has changes; None when there is no git."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True, timeout=5
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changes.strip() else "")
