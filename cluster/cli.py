@@ -177,3 +177,7 @@ def _history(arguments: argparse.Namespace) -> int:
             f"{entry.number:4}  {written:%Y-%m-%d %H:%M:%S}  {entry.kind:15} {bytes(entry.event).decode()}", soft_wrap=True, markup=False
         )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

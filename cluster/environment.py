@@ -26,6 +26,7 @@ LOCAL: Final[dict[str, str]] = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1",  # 30 by default, always used up: replicas never become idle
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # 2 by default, paid by every report
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_worker_maximum_startup_concurrency": "6",  # by cores: Ray warns on screen when a small machine runs many sleepy actors
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
 """More of them for a cluster on one machine."""

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cluster.errors import DataError
 from cluster.journal import scan
 from cluster.records import Prediction
-from cluster.schema import FeatureSchema, Scalar, canonical
+from cluster.schema import FeatureSchema, Scalar, canonical, score_width
 
 EXTRA = ("request_id", "row", "event_time", "bundle", "by_ensemble", "scores")
 """Columns of a history beside features, protected columns and the label."""
@@ -36,7 +37,13 @@ def read_history(
     -------
     pyarrow.Table
         `EXTRA`, then features (float64, or canonical strings), protected columns and the label, null where it has
-        not come. A label that came twice is the one received last.
+        not come. A label that came twice is the one received last. Scores of bundles that know fewer classes are
+        filled up with NaN.
+
+    Raises
+    ------
+    DataError
+        When a column of the journal does not hold what the schema says, since the schema was changed.
     """
     names = (*schema.names, *schema.side_columns)
     blocks: list[tuple[str, Prediction]] = []
@@ -66,26 +73,39 @@ def _table(
     sizes = [len(block.event_times) for _, block in blocks]
     ids = [request_id for request_id, block in blocks for _ in block.event_times]
     rows = [i for size in sizes for i in range(size)]
-    width = _width(blocks)
-    scores = np.frombuffer(b"".join(block.scores for _, block in blocks), dtype=np.float32)
     columns: dict[str, Any] = {
         "request_id": pa.array(ids, pa.string()),
         "row": pa.array(rows, pa.int32()),
         "event_time": pa.array([t for _, block in blocks for t in block.event_times], pa.float64()),
         "bundle": pa.array([block.bundle for (_, block), size in zip(blocks, sizes, strict=True) for _ in range(size)], pa.string()),
         "by_ensemble": pa.array(np.frombuffer(b"".join(block.by_ensemble for _, block in blocks), dtype=np.uint8).astype(bool)),
-        "scores": pa.FixedSizeListArray.from_arrays(pa.array(scores), width),
+        "scores": _scores([block for _, block in blocks], schema),
     }
     numbers = {feature.name for feature in schema.features if feature.type == "number"}
     for name in names:
         values = [value for _, block in blocks for value in block.columns.get(name) or [None] * len(block.event_times)]
-        columns[name] = pa.array(values, pa.float64()) if name in numbers else pa.array(list(map(canonical, values)), pa.string())
+        columns[name] = _numbers(name, values) if name in numbers else pa.array(list(map(canonical, values)), pa.string())
     columns[schema.label.name] = label_array(schema, [labels.get(key, (0, None))[1] for key in zip(ids, rows, strict=True)])
     return pa.table(columns)
 
 
-def _width(blocks: list[tuple[str, Prediction]]) -> int:
-    return len(blocks[0][1].scores) // 4 // len(blocks[0][1].event_times) if blocks else 1
+def _scores(blocks: list[Prediction], schema: FeatureSchema) -> pa.FixedSizeListArray:
+    """All scores in lists of one width, that of the widest bundle."""
+    parts = [np.frombuffer(block.scores, dtype=np.float32).reshape(len(block.event_times), -1) for block in blocks]
+    width = max((part.shape[1] for part in parts), default=max(1, score_width(schema.label)))
+    whole = np.full((sum(map(len, parts)), width), np.nan, dtype=np.float32)
+    start = 0
+    for part in parts:
+        whole[start : start + len(part), : part.shape[1]] = part
+        start += len(part)
+    return pa.FixedSizeListArray.from_arrays(pa.array(whole.ravel()), width)
+
+
+def _numbers(name: str, values: list[Scalar]) -> pa.Array:
+    try:
+        return pa.array(values, pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"column '{name}' is declared a number, and the journal holds other values of it: {error}") from error
 
 
 def label_array(schema: FeatureSchema, values: list[Scalar]) -> pa.Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -59,15 +60,15 @@ class Registry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        for name in ("alembic", "mlflow"):  # they tell of every table they create
-            logging.getLogger(name).setLevel(logging.WARNING)
-        from mlflow import MlflowClient
-
         self.model = settings.model
         self._places = settings.places
         if settings.places.mlflow_uri.startswith("sqlite:///"):
             Path(settings.places.mlflow_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        with _translated():
+        with _mlflow():
+            from mlflow import MlflowClient
+
+            for name in ("alembic", "mlflow"):  # they tell of every table they create; MLflow's import sets its own level
+                logging.getLogger(name).setLevel(logging.WARNING)
             self._client = MlflowClient(settings.places.mlflow_uri)
             self._experiment = self._ensure_experiment()
             if not self._client.search_registered_models(f"name='{self.model}'"):
@@ -105,7 +106,7 @@ class Registry:
         """
         if known := self.find(run):
             return known
-        with _translated():
+        with _mlflow():
             model_uri, run_id = self._log(folder, run, metrics, params, figures or {}, example)
             made = self._client.create_model_version(self.model, model_uri, run_id, tags={_DIGEST: digest, _RUN: run})
             return self.locate(str(made.version))
@@ -122,7 +123,7 @@ class Registry:
             mlflow.log_metrics(dict(metrics))
             for name, figure in figures.items():
                 mlflow.log_figure(figure, f"figures/{name}.svg")
-            with _quiet():
+            with _without_hints():
                 info = mlflow.pyfunc.log_model(
                     name="bundle",
                     python_model=str(here / "pyfunc.py"),
@@ -135,13 +136,13 @@ class Registry:
 
     def find(self, run: str) -> Pointer | None:
         """The version that a training run made, if it got that far."""
-        with _translated():
+        with _mlflow():
             found = self._client.search_model_versions(f"name='{self.model}' and tags.`{_RUN}`='{run}'")
         return self.locate(str(found[0].version)) if found else None
 
     def versions(self) -> list[str]:
         """All versions, oldest first."""
-        with _translated():
+        with _mlflow():
             found = self._client.search_model_versions(f"name='{self.model}'", max_results=1000)
         return sorted((str(version.version) for version in found), key=int)
 
@@ -152,20 +153,23 @@ class Registry:
         ------
         UnknownVersion
             Listing the latest known ones.
+        RegistryError
+            When somebody else registered it: no digest was kept.
         """
-        from mlflow.exceptions import MlflowException
-
         try:
-            found = self._client.get_model_version(self.model, version)
-            uri = self._client.get_model_version_download_uri(self.model, version)
-        except MlflowException as error:
+            with _mlflow():
+                found = self._client.get_model_version(self.model, version)
+                uri = self._client.get_model_version_download_uri(self.model, version)
+        except RegistryError as error:
             known = ", ".join(self.versions()[-10:]) or "none"
             raise UnknownVersion(f"model '{self.model}' has no version {version!r}; the latest are: {known}") from error
+        if _DIGEST not in found.tags:
+            raise RegistryError(f"version {version} of model '{self.model}' was not registered by Homeostat: it has no tag '{_DIGEST}'")
         return Pointer(version=version, uri=f"{uri.rstrip('/')}/artifacts/bundle", digest=found.tags[_DIGEST])
 
     def pointers(self) -> Pointers:
         """Champion and challenger as MLflow has them."""
-        with _translated():
+        with _mlflow():
             aliases = dict(self._client.get_registered_model(self.model).aliases)
         return Pointers(
             model=self.model,
@@ -188,7 +192,7 @@ class Registry:
 
     def move(self, alias: Alias, version: str | None) -> Pointers:
         """Point an alias at a version, or at none, and publish. Moving it twice to the same place is harmless."""
-        with _translated():
+        with _mlflow():
             if version is None:
                 self._client.delete_registered_model_alias(self.model, alias)
             else:
@@ -200,33 +204,32 @@ class Registry:
         """Write the file that replicas watch, from what MLflow says."""
         pointers = self.pointers()
         uri = self._places.pointers(self.model)
-        if read_pointers(uri) != pointers:
-            storage.write_atomic(uri, msgspec.json.encode(pointers))
+        content = msgspec.json.encode(pointers)
+        if not storage.exists(uri) or storage.read_bytes(uri) != content:  # compared unread: a damaged file is replaced
+            storage.write_atomic(uri, content)
         return pointers
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """MLflow's errors as ours."""
-    from mlflow.exceptions import MlflowException
+def _mlflow() -> Iterator[None]:
+    """A call of MLflow: its errors as ours, without its warnings of what its own dependencies will drop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.exceptions import MlflowException
 
-    try:
-        yield
-    except MlflowException as error:
-        raise RegistryError(f"MLflow refused: {error}") from error
+        try:
+            yield
+        except MlflowException as error:
+            raise RegistryError(f"MLflow refused: {error}") from error
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _without_hints() -> Iterator[None]:
     """Without MLflow's hints on type annotations, which do not apply to models from code."""
-    import warnings
-
     logger = logging.getLogger("mlflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 NAMESPACE: Final = "homeostat"
+_STARTS: Final = 3
+"""A port that was free may be taken by the time Ray binds it; then another is tried."""
+_PORTS: Final = range(20_000, 30_000)
 
 
 def monitor_name(model: str) -> str:
@@ -118,33 +122,30 @@ class LocalCluster:
                 f"a cluster of '{root}' is running already (process {running.pid}); stop it with: homeostat stop --root {root}"
             )
         ensure_token()
-        port = free_port()
         log = Path(root) / "log" / "ray.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            "--head",
-            "--block",
-            f"--port={port}",
-            "--node-ip-address=127.0.0.1",
-        ]
-        command += ["--include-dashboard=false", "--disable-usage-stats", f"--num-cpus={logical_cpus()}"]
+        deadline = time.monotonic() + timeout_s
+        for _ in range(_STARTS):
+            cluster = cls._launch(root, log)
+            while cluster.is_running() and time.monotonic() < deadline:
+                if b"Ray runtime started" in log.read_bytes():
+                    return cluster
+                time.sleep(0.1)
+            cluster.stop()
+        tail = log.read_text(errors="replace").strip().splitlines()[-5:]
+        raise Unavailable(f"Ray did not start; the end of {log}: " + " | ".join(tail))
+
+    @classmethod
+    def _launch(cls, root: str, log: Path) -> LocalCluster:
+        port = free_port()
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+        command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats", f"--num-cpus={logical_cpus()}"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True
             )
         cluster = cls(root, process.pid, f"127.0.0.1:{port}")
         _state_file(root).write_text(json.dumps({"pid": process.pid, "address": cluster.address}))
-        deadline = time.monotonic() + timeout_s
-        while b"Ray runtime started" not in log.read_bytes():
-            if process.poll() is not None or time.monotonic() > deadline:
-                cluster.stop()
-                tail = log.read_text(errors="replace").strip().splitlines()[-5:]
-                raise Unavailable(f"Ray did not start; the end of {log}: " + " | ".join(tail))
-            time.sleep(0.1)
         return cluster
 
     def is_running(self) -> bool:
@@ -202,7 +203,8 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, below those that the kernel gives to outgoing connections and Ray to its workers."""
+    for port in random.sample(_PORTS, 200):
+        if is_free(port):
+            return port
+    raise Unavailable(f"no free port was found between {_PORTS[0]} and {_PORTS[-1]}")

@@ -90,7 +90,7 @@ class Feature(Section):
     categories: tuple[str, ...] | None = None
     """The known categories. Left out, they are learned from the training table."""
     description: str = ""
-    """Shown in the OpenAPI page and on the model card."""
+    """Shown in the OpenAPI page."""
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> Feature:
@@ -143,7 +143,7 @@ class FeatureSchema(Section):
     time: str | None = None
     """The column that says when a row happened. Left out, a request's arrival is its time."""
     protected: tuple[str, ...] = ()
-    """Columns that name groups of people; fairness is measured between them. They need not be features."""
+    """Columns that name groups of people: sent with each row and journaled. They need not be features."""
 
     @model_validator(mode="after")
     def _names_agree(self) -> FeatureSchema:

@@ -40,7 +40,7 @@ def up(settings: Settings, config: str, *, loop: bool = True) -> str:
         When the model has not been trained yet.
     """
     serving = settings.serving
-    if not is_free(serving.port, serving.host):
+    if not _is_serving() and not is_free(serving.port, serving.host):
         raise ConfigError(f"port {serving.port} on {serving.host} is taken; set serving.port to a free one, or stop what listens there")
     module, _, name = APPLICATION.partition(":")
     build = getattr(importlib.import_module(module), name)
@@ -52,6 +52,11 @@ def up(settings: Settings, config: str, *, loop: bool = True) -> str:
     if loop:
         start_services(settings)
     return f"http://{serving.host}:{serving.port}"
+
+
+def _is_serving() -> bool:
+    """Whether this cluster runs Serve already: then the port is its own."""
+    return any(actor["name"] == "SERVE_CONTROLLER_ACTOR" for actor in ray.util.list_named_actors(all_namespaces=True))
 
 
 def start_services(settings: Settings) -> dict[str, Any]:

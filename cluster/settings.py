@@ -8,13 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cluster.errors import ConfigError
-from cluster.schema import Duration, FeatureSchema, Period, Section
+from cluster.schema import Duration, FeatureSchema, Period, Section, Task
 
 
 class Data(Section):
@@ -132,6 +132,13 @@ class Gate(Section):
     """A challenger whose expected calibration error is above both this and the champion's is refused."""
 
 
+_GATE_METRICS: Final[dict[Task, tuple[str, ...]]] = {
+    "binary": ("roc_auc", "log_loss", "brier", "accuracy"),
+    "multiclass": ("log_loss", "accuracy"),
+    "regression": ("rmse",),
+}
+
+
 class Scaling(Section):
     """Replicas of a deployment."""
 
@@ -224,7 +231,7 @@ class Places(Section):
     """Where things are kept."""
 
     root: str = "var"
-    """Folder or URI of journal, ledger, verdicts and pointers. Relative to where the command runs."""
+    """Folder of journal, ledger, verdicts, pointers and bundles, local or shared. Relative to where the command runs."""
     mlflow: str | None = None
     """MLflow's tracking URI. Left out: SQLite under `root`."""
 
@@ -277,6 +284,15 @@ class Settings(Section):
     monitoring: Monitoring = Monitoring()
     loop: Loop = Loop()
     places: Places = Places()
+
+    @model_validator(mode="after")
+    def _gate_fits_the_task(self) -> Settings:
+        allowed = _GATE_METRICS[self.columns.label.task]
+        if self.gate.metric is not None and self.gate.metric not in allowed:
+            raise ValueError(
+                f"gate.metric is '{self.gate.metric}' and schema.label.task is {self.columns.label.task}; allowed: {', '.join(allowed)}"
+            )
+        return self
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON types, readable by `parse`."""

@@ -54,7 +54,8 @@ def from_history(history: pa.Table, schema: FeatureSchema) -> pa.Table:
 def join(*frames: pa.Table) -> pa.Table:
     """Frames one after the other, ordered by time where all have one."""
     shared = [name for name in frames[0].column_names if all(name in frame.column_names for frame in frames)]
-    joined = pa.concat_tables(_aligned([frame.select(shared) for frame in frames if frame.num_rows]), promote_options="permissive")
+    filled = [frame.select(shared) for frame in frames if frame.num_rows] or [frames[0].select(shared)]  # an empty one has no real types
+    joined = pa.concat_tables(_aligned(filled), promote_options="permissive")
     if TIME not in shared:
         return joined
     return joined.take(pa.array(np.argsort(joined.column(TIME).to_numpy(), kind="stable")))
@@ -69,13 +70,17 @@ def between(frame: pa.Table, since: float, until: float) -> pa.Table:
 
 
 def _aligned(frames: list[pa.Table]) -> list[pa.Table]:
-    """Booleans as integers where another frame has integers: a label may be sent as true for 1."""
-    integers = {field.name for frame in frames for field in frame.schema if pa.types.is_integer(field.type)}
+    """Classes in one type: a label may be sent as true for 1, and the few that have come may all look like integers."""
+    types = {name: {frame.schema.field(name).type for frame in frames} for name in frames[0].column_names}
 
     def align(frame: pa.Table) -> pa.Table:
-        for i, field in enumerate(frame.schema):
-            if field.name in integers and pa.types.is_boolean(field.type):
-                frame = frame.set_column(i, field.name, frame.column(i).cast(pa.int64()))
+        for i, name in enumerate(frame.column_names):
+            if len(types[name]) == 1:
+                continue
+            if pa.string() in types[name]:
+                frame = frame.set_column(i, name, as_strings(frame.column(i)))
+            elif pa.types.is_boolean(frame.column(i).type):
+                frame = frame.set_column(i, name, frame.column(i).cast(pa.int64()))
         return frame
 
     return [align(frame) for frame in frames]

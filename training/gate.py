@@ -23,7 +23,8 @@ from training.evaluate import HIGHER_IS_BETTER, metric_value
 RESAMPLES: Final = 1000
 _DAY_S: Final = 86400.0
 _FEWEST_BLOCKS: Final = 8
-_DEFAULT: Final = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+DEFAULT_METRIC: Final = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+"""Compared when `gate.metric` is left out."""
 Weighted = Callable[[Floats], float]
 
 
@@ -40,10 +41,14 @@ def judge(
         Scores, float32 of shape (n, width).
     times
         Event times, float64 of shape (n,), for the blocks.
+
+    Raises
+    ------
+    DataError
+        When the task has no such metric as `gate.metric`.
     """
-    metric = gate.metric or _DEFAULT[label.task]
-    if len(y) < gate.min_rows or (label.task != "regression" and len(np.unique(y)) < 2):
-        reason = f"{len(y)} labelled rows with {len(np.unique(y))} classes in the hold-out; gate.min_rows asks for {gate.min_rows} and more than one class"
+    metric = gate.metric or DEFAULT_METRIC[label.task]
+    if reason := _too_little(label, gate, y):
         return GateVerdict(passed=False, reasons=[reason], metric=metric, rows=len(y), champion=None, challenger=None, improvement=None)
     old, new = metric_value(label, metric, y, champion), metric_value(label, metric, y, challenger)
     improvement = bootstrap_improvement(label, metric, y, champion, challenger, times, confidence=gate.confidence, rng=rng)
@@ -63,6 +68,15 @@ def judge(
         improvement=improvement,
         calibration_error=errors,
     )
+
+
+def _too_little(label: Label, gate: Gate, y: Floats) -> str | None:
+    """Why these labels cannot tell anything; None when they can."""
+    if len(y) < gate.min_rows:
+        return f"too few labelled rows in the hold-out: {len(y):,} of the {gate.min_rows:,} that gate.min_rows asks for"
+    if label.task != "regression" and len(np.unique(y)) < 2:
+        return f"all {len(y):,} labelled rows of the hold-out are of one class: nothing can be compared"
+    return None
 
 
 def _improves(gate: Gate, metric: str, old: float, new: float, improvement: Interval, rows: int) -> tuple[bool, str]:
@@ -134,16 +148,13 @@ def weighted_metric(label: Label, metric: str, y: Floats, scores: Matrix) -> Wei
 
 
 def _losses(label: Label, metric: str, y: Floats, p: Floats) -> Floats:
-    if metric == "rmse":
+    if metric in ("rmse", "brier"):
         return np.asarray((p[:, 0] - y) ** 2)
     if metric == "accuracy":
         guess = (p[:, 0] >= label.threshold).astype(np.float64) if label.task == "binary" else p.argmax(axis=1).astype(np.float64)
         return np.asarray((guess == y).astype(np.float64))
-    full = np.column_stack([1 - p[:, 0], p[:, 0]]) if label.task == "binary" else p
-    if metric == "log_loss":
-        return np.asarray(-np.log(np.clip(full[np.arange(len(y)), y.astype(int)], 1e-7, 1.0)))
-    truth = np.eye(full.shape[1])[y.astype(int)]
-    return np.asarray(((full - truth) ** 2).sum(axis=1) / (2.0 if label.task == "binary" else 1.0))
+    given = np.where(y == 1, p[:, 0], 1 - p[:, 0]) if label.task == "binary" else p[np.arange(len(y)), y.astype(int)]
+    return np.asarray(-np.log(np.clip(given, 1e-7, 1.0)))
 
 
 def _weighted_auc(y: Floats, scores: Floats) -> Weighted:

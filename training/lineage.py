@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from cluster.records import Record
-from cluster.settings import Settings
+from cluster.settings import Serving, Settings
 from training.frame import TIME
 
 PINS: Final = ("homeostat", "ray", "torch", "xgboost", "scikit-learn", "numpy", "pyarrow", "onnx", "onnxruntime", "onnxmltools", "mlflow")
@@ -51,7 +51,7 @@ def trace(settings: Settings, frame: pa.Table, *, run: str, reason: str, seed: i
         since=float(times.min()) if times is not None else None,
         until=float(times.max()) if times is not None else None,
         code_commit=code_commit(),
-        settings_sha256=hashlib.sha256(settings.model_dump_json(exclude={"places", "serving"}).encode()).hexdigest(),
+        settings_sha256=hash_settings(settings),
         seed=seed,
         num_workers=settings.training.num_workers,
         python=platform.python_version(),
@@ -60,15 +60,19 @@ def trace(settings: Settings, frame: pa.Table, *, run: str, reason: str, seed: i
     )
 
 
+def hash_settings(settings: Settings) -> str:
+    """SHA-256 of the settings that can change a bundle: neither places nor how it is served, but for the cascade's promise."""
+    served = {name: True for name in Serving.model_fields if name != "cascade"}
+    return hashlib.sha256(settings.model_dump_json(exclude={"places": True, "serving": served}).encode()).hexdigest()
+
+
 def hash_table(table: pa.Table) -> str:
     """SHA-256 over a table's column names and values, whatever its chunks."""
-    digest = hashlib.sha256()
     sink = pa.BufferOutputStream()
     whole = table.combine_chunks()
     with pa.ipc.new_stream(sink, whole.schema.remove_metadata()) as writer:
         writer.write_table(whole.replace_schema_metadata(None))
-    digest.update(sink.getvalue())
-    return digest.hexdigest()
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def code_commit() -> str | None:

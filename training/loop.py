@@ -44,11 +44,10 @@ class State(NamedTuple):
     length: int = 0
     """Entries read; a decision is only written if nobody wrote since."""
     run: Run | None = None
-    last_request: RetrainRequest | None = None
     champions: tuple[str, ...] = ()
     """Versions that have been champion, oldest first, the present one last."""
     last_move: float | None = None
-    """Event time of the last retrain's end, for the cooldown."""
+    """Event time at which the last retrain that has ended was asked for; the cooldown counts from it."""
 
 
 def recall(events: Sequence[Event]) -> State:
@@ -62,20 +61,22 @@ def recall(events: Sequence[Event]) -> State:
 def _after(state: State, event: Event) -> State:  # one line an event
     run = state.run
     match event:
+        case Promotion(pointer="champion", version=str(version)):
+            return state._replace(champions=(*state.champions, version))
+        case Promotion():
+            return state
         case RetrainRequest():
-            return state._replace(run=Run(event), last_request=event)
-        case Attempt() if run:
+            return state._replace(run=run or Run(event))
+        case _ if run is None or event.run != run.request.run:
+            return state  # said too late, of a run that was closed meanwhile
+        case Attempt():
             return state._replace(run=run._replace(attempts=event.number))
-        case Trained() if run:
+        case Trained():
             return state._replace(run=run._replace(version=event.version, attempts=0))
-        case Judged() if run:
+        case Judged():
             return state._replace(run=run._replace(verdict=event.verdict))
         case Closed():
             return state._replace(run=None, last_move=event.now)
-        case Promotion(pointer="champion", version=str(version)):
-            return state._replace(champions=(*state.champions, version))
-        case _:
-            return state
 
 
 def next_step(state: State, *, max_attempts: int) -> Step:
@@ -127,7 +128,8 @@ def _reason(settings: Settings, state: State, records: Sequence[WindowVerdicts],
     if settings.loop.on_alarm and alarms:
         return f"alarm: {alarms[-1].message}"
     if settings.loop.every is not None and quiet_s >= settings.loop.every.total_seconds():
-        return f"schedule: {quiet_s / _DAY_S:.0f} days since the last retrain"
+        began = "the first window" if state.last_move is None else "the last retrain"
+        return f"schedule: {quiet_s / _DAY_S:.0f} days since {began}"
     return None
 
 

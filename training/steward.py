@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import math
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +41,7 @@ logger = logging.getLogger("homeostat.steward")
 
 
 class Train(Protocol):
-    """Fits and registers a challenger; asking again for the same run returns what it made."""
+    """Fits and registers a challenger; asked again for the same run, it returns what it made."""
 
     def __call__(self, settings: Settings, rows: pa.Table, *, run: str, reason: str, seed: int) -> Pointer:
         """Returns the registered version."""
@@ -108,32 +111,37 @@ class Steward:
         return True
 
     def _fit(self, state: State, run: Run) -> None:
-        self._attempt(state, run)
-        began = self._clock()
-        request = run.request
-        known = self._registry.find(request.run)  # a steward killed between registering and writing it down
-        rows = frames.between(self._frame(request), request.since, request.train_until)
-        try:
+        began, request = self._clock(), run.request
+        with self._attempt(state, run):
+            known = self._registry.find(request.run)  # a steward killed between registering and writing it down
+            rows = frames.between(self._frame(request), request.since, request.train_until)
             made = known or self._train(self._settings, rows, run=request.run, reason=request.reason, seed=request.seed)
-        except HomeostatError as error:
-            logger.error("attempt %s of %s failed: %s", run.attempts + 1, request.run, error)
-            if run.attempts + 1 >= self._settings.loop.max_attempts:
-                self._close(run, "abandoned", f"{type(error).__name__}: {error}")
-            return
-        self._registry.move("challenger", made.version)
-        self._ledger.append(ledger.Trained(run=request.run, version=made.version, rows=rows.num_rows, seconds=self._clock() - began))
+            self._ledger.append(ledger.Trained(run=request.run, version=made.version, rows=rows.num_rows, seconds=self._clock() - began))
 
-    def _attempt(self, state: State, run: Run) -> None:
-        self._ledger.append(ledger.Attempt(run=run.request.run, number=run.attempts + 1), after=state.length)
+    @contextmanager
+    def _attempt(self, state: State, run: Run) -> Iterator[None]:
+        """Counted before it begins, so that work which kills the process is not tried for ever; the last failure ends the run."""
+        number = run.attempts + 1
+        self._ledger.append(ledger.Attempt(run=run.request.run, number=number), after=state.length)
+        try:
+            yield
+        except HomeostatError as error:
+            logger.error("attempt %s of %s failed: %s", number, run.request.run, error)
+            if number >= self._settings.loop.max_attempts:
+                self._end(run, "abandoned", f"{type(error).__name__}: {error}")
 
     def _judge(self, state: State, run: Run) -> None:
-        self._attempt(state, run)
+        with self._attempt(state, run):
+            self._registry.move("challenger", run.version)
+            self._ledger.append(self._judgement(run))
+
+    def _judgement(self, run: Run) -> ledger.Judged:
         assert run.version is not None
         old, new = self._load(self._registry.champion()), self._load(self._registry.locate(run.version))
-        since = max(run.request.train_until, _trained_until(old))
-        rows = frames.between(self._frame(run.request), np.nextafter(since, np.inf), run.request.now)
+        since = max(run.request.train_until, _after_training(old))
+        rows = frames.between(self._frame(run.request), since, run.request.now)
         verdict = self._compare(old, new, rows, np.random.default_rng(run.request.seed))
-        self._ledger.append(ledger.Judged(run=run.request.run, version=run.version, champion=old.version, verdict=verdict))
+        return ledger.Judged(run=run.request.run, version=run.version, champion=old.version, verdict=verdict)
 
     def _compare(self, old: Bundle, new: Bundle, rows: pa.Table, rng: np.random.Generator) -> GateVerdict:
         label = old.schema.label
@@ -150,16 +158,14 @@ class Steward:
         assert run.version is not None
         if run.verdict.passed:
             promote(self._registry, self._ledger, run.version, by="steward", reason=run.verdict.reasons[0])
-            self._registry.move("challenger", None)
-            self._close(run, "promoted", run.verdict.reasons[0])
-        else:
-            self._registry.move("challenger", None)
-            self._close(run, "refused", run.verdict.reasons[0])
+        self._end(run, "promoted" if run.verdict.passed else "refused", run.verdict.reasons[0])
 
     def _abandon(self, _: State, run: Run) -> None:
-        self._close(run, "abandoned", f"{run.attempts} attempts did not end; the process was killed each time")
+        self._end(run, "abandoned", f"{run.attempts} of {self._settings.loop.max_attempts} attempts were begun and none came to an end")
 
-    def _close(self, run: Run, outcome: str, reason: str) -> None:
+    def _end(self, run: Run, outcome: str, reason: str) -> None:
+        """Close a run; nobody is challenger any more."""
+        self._registry.move("challenger", None)
         logger.info("retrain %s %s: %s", run.request.run, outcome, reason)
         self._ledger.append(ledger.Closed(run=run.request.run, outcome=outcome, reason=reason, now=run.request.now))
 
@@ -179,9 +185,10 @@ class Steward:
         return frames.join(source, frames.from_history(history, schema))
 
 
-def _trained_until(bundle: Bundle) -> float:
+def _after_training(bundle: Bundle) -> float:
+    """The earliest time of a row that the bundle cannot have been trained on."""
     until = bundle.json("lineage.json")["until"]
-    return float("-inf") if until is None else float(until)
+    return -math.inf if until is None else math.nextafter(float(until), math.inf)
 
 
 def promote(registry: Registry, book: ledger.Ledger, version: str, *, by: str, reason: str) -> None:
@@ -192,16 +199,11 @@ def promote(registry: Registry, book: ledger.Ledger, version: str, *, by: str, r
     UnknownVersion
         When there is no such version.
     """
-    previous = registry.pointers().champion
     registry.move("champion", version)
-    promoted = recall(book.events()).champions
-    if not promoted or promoted[-1] != version:
-        before = promoted[-1] if promoted else None
-        book.append(
-            Promotion(
-                pointer="champion", version=version, previous=before or (previous.version if previous else None), by=by, reason=reason
-            )
-        )
+    champions = recall(book.events()).champions
+    previous = champions[-1] if champions else None
+    if previous != version:
+        book.append(Promotion(pointer="champion", version=version, previous=previous, by=by, reason=reason))
 
 
 class StewardActor:
@@ -245,8 +247,6 @@ class StewardActor:
 
     async def process_id(self) -> int:
         """Of the actor's process, for those who want to kill it."""
-        import os
-
         return os.getpid()
 
 

@@ -1,14 +1,7 @@
-"""One small Ray for all integration tests."""
+"""One Ray for all tests that need one: starting it takes seconds, and every test leaves it as it found it."""
 
-from collections.abc import Iterator
+from __future__ import annotations
 
-import pytest
-import ray
+from tests.shared_ray import http_port, ray_cluster
 
-
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A Ray inside this process, ended with the session."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+__all__ = ["http_port", "ray_cluster"]

@@ -167,6 +167,7 @@ def _decisions(events: list[Event]) -> dict[str, list[dict[str, Any]]]:
             promotions.append({"at": at, "version": event.version, "previous": event.previous, "by": event.by, "reason": event.reason})
         elif isinstance(event, Closed):
             retrains[event.run] |= {"outcome": event.outcome, "explanation": event.reason}
+            now = None  # a pointer moved later was not moved by this retrain
     return {"retrains": list(retrains.values()), "promotions": promotions, "refusals": refusals}
 
 

@@ -1,0 +1,192 @@
+"""The service over real HTTP: bad input, swaps under load, killed replicas."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from cluster import service
+from cluster.history import read_history
+from cluster.runtime import LocalCluster
+from cluster.settings import Settings
+from tests import builders
+from tests.processes import descendants, kill, wait_until
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, http_port: int) -> Settings:
+    """A model whose first version is published."""
+    root = tmp_path_factory.mktemp("served")
+    builders.make_champion(root)
+    return builders.make_settings(root, port=http_port, poll_s=0.1, max_rows=5000)
+
+
+@pytest.fixture(scope="module")
+def url(settings: Settings, ray_cluster: LocalCluster) -> Iterator[str]:
+    """The base URL of its service."""
+    path = Path(settings.places.root) / "model.yaml"
+    path.write_text(yaml.safe_dump(settings.dump()))
+    yield service.up(settings, str(path), loop=False)
+    service.down(settings)
+
+
+def predict(client: httpx.Client, **row: Any) -> httpx.Response:
+    return client.post("/v1/predict", json={"rows": [builders.make_row(**row)]})
+
+
+def _rows(count: int) -> str:
+    return json.dumps({"rows": [builders.make_row()] * count})
+
+
+BAD = {
+    "missing column": ('{"rows": [{"miles": 1}]}', JSON, 422, "MissingColumn"),
+    "unknown column": (json.dumps({"rows": [builders.make_row(tail="N1")]}), JSON, 422, "UnknownColumn"),
+    "wrong type": (json.dumps({"rows": [builders.make_row(miles="far")]}), JSON, 422, "WrongType"),
+    "NaN": (_rows(1).replace("200.0", "NaN"), JSON, 400, "BadJson"),
+    "infinite": (_rows(1).replace("200.0", "1e999"), JSON, 422, "NotFinite"),
+    "bad time": (json.dumps({"rows": [builders.make_row(at="yesterday")]}), JSON, 422, "BadTime"),
+    "empty list": ('{"rows": []}', JSON, 422, "NoRows"),
+    "100,000 rows": ("rows", JSON, 413, "BodyTooLarge"),
+    "too many rows": (_rows(5001), JSON, 413, "TooManyRows"),
+    "50 MB": ("x", JSON, 413, "BodyTooLarge"),
+    "broken JSON": ('{"rows": [', JSON, 400, "BadJson"),
+    "another shape": ("[1, 2]", JSON, 400, "BadRequestShape"),
+    "content type": (_rows(1), {"Content-Type": "text/plain"}, 415, "UnsupportedMediaType"),
+    "unknown model": (json.dumps({"model": "other", "rows": [builders.make_row()]}), JSON, 404, "UnknownModel"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_its_named_error_and_the_next_request_is_answered(url: str, case: str) -> None:
+    body, headers, status, name = BAD[case]
+    if case == "100,000 rows":
+        body = _rows(100_000)
+    if case == "50 MB":
+        body = '{"rows": "' + "x" * 50_000_000 + '"}'
+    with httpx.Client(base_url=url, timeout=30) as client:
+        answer = client.post("/v1/predict", content=body, headers=headers)
+
+        assert (answer.status_code, answer.json()["error"]["type"]) == (status, name)
+        assert set(answer.json()["error"]) == {"type", "message", "details"}
+        assert predict(client).status_code == 200
+
+
+def test_unknown_categories_and_missing_values_are_scored(url: str) -> None:
+    with httpx.Client(base_url=url) as client:
+        answer = predict(client, carrier="ZZ", miles=None, wind=1e6)
+
+    assert answer.status_code == 200
+    assert 0 <= answer.json()["predictions"][0]["probability"] <= 1
+
+
+def test_labels_are_checked_against_the_journal(url: str, settings: Settings) -> None:
+    with httpx.Client(base_url=url) as client:
+        request_id = predict(client).json()["request_id"]
+        send = lambda **entry: client.post("/v1/labels", json={"labels": [{"request_id": request_id, "row": 0, "label": 1} | entry]})  # noqa: E731
+
+        assert send(request_id="000000000000-0000-80").json()["error"]["type"] == "UnknownRequest"
+        assert send(row=7).json()["error"]["type"] == "UnknownRow"
+        assert send(label="maybe").json()["error"]["type"] == "BadLabel"
+        assert send().json() == {"accepted": 1}
+        assert send(label=0).json() == {"accepted": 1}
+
+    history = read_history(settings.places.journal(settings.model), settings.columns, labelled=True).to_pylist()
+    assert [row["label"] if "label" in row else row["late"] for row in history if row["request_id"] == request_id] == [0]
+
+
+def test_the_documentation_is_served_without_the_network(url: str) -> None:
+    with httpx.Client(base_url=url) as client:
+        page = client.get("/docs").text
+        assert "http://" not in page.replace("http://www.w3.org", "")
+        assert "https://" not in page
+        assert client.get("/docs/swagger-ui-bundle.js").status_code == 200
+        example = client.get("/openapi.json").json()["components"]["schemas"]["Row"]["example"]
+        assert client.post("/v1/predict", json={"rows": [example]}).status_code == 200
+
+
+class Load:
+    """Callers that ask as fast as they are answered, and remember what they were told."""
+
+    def __init__(self, url: str, callers: int = 4) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(url,)) for _ in range(callers)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self, url: str) -> None:
+        with httpx.Client(base_url=url, timeout=20) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = predict(client)
+                except httpx.HTTPError as error:
+                    self.failures.append(type(error).__name__)
+                    continue
+                if answer.status_code == 200:
+                    self.answers.append(answer.json())
+                else:
+                    self.failures.append(f"{answer.status_code} {answer.text}")
+
+    def bundles(self) -> Counter[str]:
+        return Counter(answer["bundle"] for answer in self.answers)
+
+
+def test_the_champion_is_swapped_twenty_times_under_load_without_a_failed_request(url: str, settings: Settings) -> None:
+    root = Path(settings.places.root)
+    with Load(url) as load:
+        for version in range(2, 22):
+            builders.make_champion(root, version=str(version), bias=version / 10)
+            wait_until(lambda v=str(version): load.bundles()[v] >= 5, timeout_s=20, what=f"version {version} to answer")
+
+    assert load.failures == []
+    assert set(load.bundles()) >= {str(version) for version in range(2, 22)}
+    by_version: dict[str, set[float]] = {}
+    for answer in load.answers:
+        by_version.setdefault(answer["bundle"], set()).add(answer["predictions"][0]["probability"])
+    assert all(len(told) == 1 for told in by_version.values()), "one version gave two answers to the same row"
+    assert len({min(told) for told in by_version.values()}) == len(by_version), "two versions gave the same answer"
+
+
+def acknowledged_missing(load: Load, settings: Settings) -> int:
+    history = read_history(settings.places.journal(settings.model), settings.columns)
+    scores = np.asarray(history.column("scores").combine_chunks().flatten())
+    kept = dict(zip(history.column("request_id").to_pylist(), scores.tolist(), strict=True))
+    return sum(kept.get(a["request_id"]) != pytest.approx(a["predictions"][0]["probability"], abs=1e-6) for a in load.answers)
+
+
+@pytest.mark.parametrize("role", ["Gateway", "Ensemble"])
+def test_a_killed_replica_comes_back_and_nothing_acknowledged_is_lost(
+    url: str, settings: Settings, ray_cluster: LocalCluster, role: str
+) -> None:
+    name = f"ServeReplica:{settings.model}:{role}"
+    with Load(url) as load:
+        wait_until(lambda: len(load.answers) > 100, timeout_s=20, what="load")
+        killed = kill(ray_cluster.pid, name)
+        wait_until(lambda: killed not in descendants(ray_cluster.pid), timeout_s=10, what="its end")
+        wait_until(lambda: any(name in command for command in descendants(ray_cluster.pid).values()), timeout_s=60, what=f"a new {role}")
+        answered = len(load.answers)
+        wait_until(lambda: len(load.answers) > answered + 100, timeout_s=60, what="answers after the kill")
+
+    assert acknowledged_missing(load, settings) == 0
+    if role == "Ensemble":
+        assert load.failures == [], "the student stands in for an ensemble that does not answer"
