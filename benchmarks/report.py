@@ -25,7 +25,7 @@ from training.lineage import code_commit
 
 FOLDER: Final = Path("var/bench")
 PACKAGES: Final = ("ray", "onnxruntime", "xgboost", "numpy", "uvicorn", "msgspec")
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 Role = Literal["ours", "peer", "limit", "variant"]
 
@@ -69,7 +69,8 @@ class Report(Record, frozen=True, kw_only=True):
 
     name: str
     context: Context
-    setup: dict[str, str | int | float]
+    setup: dict[str, float]
+    """Sizes of this benchmark; units in the names."""
     lines: list[Line]
     compared: str
     """The figure whose ratios these are."""

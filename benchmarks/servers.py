@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 
@@ -65,7 +65,7 @@ def running(contender: Contender, body: bytes, headers: Mapping[str, str], *, lo
 
 
 def _wait(
-    process: subprocess.Popen[bytes], contender: Contender, body: bytes, headers: Mapping[str, str], *, log: Path, deadline: float
+    process: subprocess.Popen[Any], contender: Contender, body: bytes, headers: Mapping[str, str], *, log: Path, deadline: float
 ) -> None:
     while not _answers(contender.url, body, headers):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -86,7 +86,7 @@ def ask(url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
     return httpx.post(url, content=body, headers={"Content-Type": "application/json", **headers}, timeout=10)
 
 
-def end(process: subprocess.Popen[bytes], mark: str, *, timeout_s: float = 60) -> None:
+def end(process: subprocess.Popen[Any], mark: str, *, timeout_s: float = 60) -> None:
     """Ask a process to end, wait, and kill what is left that carries the mark."""
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -105,7 +105,6 @@ def make_bodies(settings: Settings, cache: Path) -> list[bytes]:
 
 def contenders(stage: Stage, *, variants: bool) -> list[Contender]:
     """Who is measured, in this order."""
-    prepare()
     ensure_token()
     plain = {name: value for name, value in os.environ.items() if name not in FAST_HTTP | LOCAL}
     ours = plain | {SECRET: stage.headers["Authorization"].removeprefix("Bearer ")}
@@ -115,11 +114,16 @@ def contenders(stage: Stage, *, variants: bool) -> list[Contender]:
     found = [Contender("Homeostat", "ours", serve, ours, url)]
     if variants:
         found.append(Contender("Homeostat, default HTTP path", "variant", serve, ours | _DEFAULT_HTTP, url))
-    for who, role, module in (("plain Ray Serve", "peer", "plain_ray_serve"), ("bare ASGI", "limit", "bare_asgi")):
-        port = free_port()
-        command = [sys.executable, "-m", f"benchmarks.peers.{module}", str(stage.bundle), str(port)]
-        found.append(Contender(who, role, command, plain, f"http://127.0.0.1:{port}/"))  # type: ignore[arg-type]
+        found.append(_peer("plain Ray Serve, fast path", "variant", "plain_ray_serve", stage, ours | FAST_HTTP))
+    found.append(_peer("plain Ray Serve", "peer", "plain_ray_serve", stage, plain))
+    found.append(_peer("bare ASGI", "limit", "bare_asgi", stage, plain))
     return found
+
+
+def _peer(who: str, role: report.Role, module: str, stage: Stage, environment: Mapping[str, str]) -> Contender:
+    port = free_port()
+    command = [sys.executable, "-m", f"benchmarks.peers.{module}", str(stage.bundle), str(port)]
+    return Contender(who, role, command, environment, f"http://127.0.0.1:{port}/")
 
 
 def measure(contender: Contender, stage: Stage, *, duration_s: int) -> list[Line]:
@@ -158,38 +162,55 @@ def escalated(contender: Contender, stage: Stage) -> float:
     return answers.count("ensemble") / len(answers)
 
 
+def compare(*, quick: bool, variants: bool) -> Report:
+    """Measure all contenders, one after another.
+
+    Raises
+    ------
+    ConfigError
+        When the load generator is missing.
+    Unavailable
+        When a contender does not come up.
+    """
+    made = report.context(quick=quick)
+    load.generator()
+    stage = prepare_stage(report.FOLDER / "serving")
+    duration_s = 2 if quick else 8
+    lines, share = [], 0.0
+    for contender in contenders(stage, variants=variants):
+        with (
+            console.status(f"{contender.who}: starting, then {duration_s * (1 + REPETITIONS * len(CONNECTIONS))} s of load"),
+            running(contender, stage.bodies[0], stage.headers, log=stage.logs / f"{contender.who}.log"),
+        ):
+            if contender.role == "ours":
+                share = escalated(contender, stage)
+            lines += measure(contender, stage, duration_s=duration_s)
+    return Report(
+        name="serving-variants" if variants else "serving",
+        context=made,
+        setup={"run_s": duration_s, "repetitions": REPETITIONS, "bodies": NUM_BODIES, "ensemble_share": share},
+        lines=lines,
+        compared=COMPARED,
+        ratios=report.ratios(lines, of=COMPARED),
+    )
+
+
 def main() -> int:
     """Run and report; exit code 0, or 1 with a named error."""
+    prepare()
     parser = report.arguments("Requests a second and latency, beside plain Ray Serve and bare ASGI.")
-    parser.add_argument("--variants", action="store_true", help="also Homeostat on Ray Serve's default HTTP path")
+    parser.add_argument("--variants", action="store_true", help="also with the HTTP paths exchanged; writes serving-variants.json")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that contenders are ended
-    made = report.context(quick=options.quick)
-    duration_s = 2 if options.quick else 8
     try:
-        load.generator()
-        stage = prepare_stage(report.FOLDER / "serving")
-        lines, share = [], 0.0
-        for contender in contenders(stage, variants=options.variants):
-            with (
-                console.status(f"{contender.who}: starting, then {duration_s * (1 + REPETITIONS * len(CONNECTIONS))} s of load"),
-                running(contender, stage.bodies[0], stage.headers, log=stage.logs / f"{contender.who}.log"),
-            ):
-                if contender.role == "ours":
-                    share = escalated(contender, stage)
-                lines += measure(contender, stage, duration_s=duration_s)
+        found = compare(quick=options.quick, variants=options.variants)
     except HomeostatError as error:
         console.print(f"{type(error).__name__}: {error}", soft_wrap=True, markup=False)
         return 1
-    setup: dict[str, str | int | float] = {
-        "seconds a run": duration_s,
-        "repetitions": REPETITIONS,
-        "bodies": NUM_BODIES,
-        "share asked of the ensemble": share,
-    }
-    found = Report(name="serving", context=made, setup=setup, lines=lines, compared=COMPARED, ratios=report.ratios(lines, of=COMPARED))
+    setup = found.setup
     report.publish(
-        found, title=f"serving: one-row requests, median of {REPETITIONS} runs of {duration_s} s; {share:.0%} asked the ensemble too"
+        found,
+        title=f"one-row requests, median of {REPETITIONS} runs of {setup['run_s']} s; {setup['ensemble_share']:.0%} need the ensemble",
     )
     return 0
 

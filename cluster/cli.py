@@ -5,25 +5,29 @@ each is a function that adds parsers and sets `run`, a function from parsed argu
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import importlib.metadata
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cluster.environment import prepare
 from cluster.errors import HomeostatError
-from cluster.settings import Settings, absolute, load
+from cluster.settings import Settings, absolute, load, resolve_root
 
 if TYPE_CHECKING:
     from cluster.registry import Registry
 
 COMMANDS: Final = "homeostat.commands"
+_PATIENCE_S: Final = 20
+"""An actor that was started a moment ago is still importing."""
 console = Console(highlight=False)
 Subparsers = Any  # argparse keeps the type of its subparsers private
 
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except HomeostatError as error:
-        print(f"homeostat: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"homeostat: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130
@@ -81,7 +85,10 @@ def _serve(arguments: argparse.Namespace) -> int:
 
         with console.status("loading the champion"):
             url = service.up(settings, arguments.config, loop=not arguments.no_loop)
-        _greet(settings, url)
+        console.print(f"[bold]{settings.model}[/bold] answers at {url}/v1/predict")
+        console.print(f"  documentation  {url}/docs\n  champion       {url}/v1/model")
+        if cluster and not arguments.no_loop:  # on a cluster of many hosts the monitor's may be any
+            _show_metrics(settings)
         if not arguments.detach:
             _wait_for_signal()
             console.print("stopping")
@@ -96,11 +103,26 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _greet(settings: Settings, url: str) -> None:
-    console.print(f"[bold]{settings.model}[/bold] answers at {url}/v1/predict")
-    console.print(f"  documentation  {url}/docs\n  champion       {url}/v1/model")
-    if settings.monitoring.metrics_port:
-        console.print(f"  metrics        http://127.0.0.1:{settings.monitoring.metrics_port}/metrics")
+def _show_metrics(settings: Settings) -> None:
+    """Say where the metrics are, if the monitor could open its port."""
+    from cluster.runtime import monitor_name
+
+    if port := _ask(monitor_name(settings.model)).get("metrics_port"):
+        console.print(f"  metrics        http://{settings.monitoring.metrics_host}:{port}/metrics")
+
+
+def _ask(name: str) -> dict[str, Any]:
+    """The status of an actor; if it does not answer, that is said and nothing is returned."""
+    import ray
+
+    from cluster.runtime import NAMESPACE
+
+    try:
+        status: dict[str, Any] = ray.get(ray.get_actor(name, namespace=NAMESPACE).status.remote(), timeout=_PATIENCE_S)
+    except (ValueError, ray.exceptions.RayError) as error:
+        console.print(f"{name}: does not answer ({type(error).__name__})")
+        return {}
+    return status
 
 
 def _wait_for_signal() -> None:
@@ -113,7 +135,7 @@ def _wait_for_signal() -> None:
 def _stop(arguments: argparse.Namespace) -> int:
     from cluster.runtime import LocalCluster
 
-    root = absolute(arguments.root) if arguments.root else load(arguments.config).places.root if arguments.config else absolute("var")
+    root = absolute(arguments.root) if arguments.root else load(arguments.config).places.root if arguments.config else resolve_root()
     cluster = LocalCluster.find(root)
     if cluster is None:
         console.print(f"no local cluster of '{root}' is running")
@@ -130,7 +152,7 @@ def _status(arguments: argparse.Namespace) -> int:
     published = read_pointers(settings.places.pointers(settings.model))
     if published is None or published.champion is None:
         if not arguments.quiet:
-            console.print(f"{settings.model} has no champion; train one with: homeostat train {arguments.config}")
+            console.print(f"{settings.model} has no champion; train one with: homeostat train {arguments.config}", soft_wrap=True)
         return 1
     if not arguments.quiet:
         _show_status(settings, Registry(settings))
@@ -147,35 +169,38 @@ def _show_status(settings: Settings, registry: Registry) -> None:
     if not (os.environ.get("RAY_ADDRESS") or LocalCluster.find(settings.places.root)):
         console.print("not being served on this machine")
         return
-    import ray
-
-    from cluster.runtime import NAMESPACE, monitor_name, steward_name
+    from cluster.runtime import monitor_name, steward_name
 
     connect(root=settings.places.root)
     for name in (monitor_name(settings.model), steward_name(settings.model)):
-        try:
-            facts = ray.get(ray.get_actor(name, namespace=NAMESPACE).status.remote(), timeout=10)
-        except (ValueError, ray.exceptions.RayError) as error:
-            console.print(f"{name}: does not answer ({type(error).__name__})")
-            continue
-        table = Table(title=name, title_justify="left", show_header=False)
-        for key, value in facts.items():
-            table.add_row(str(key), str(value))
-        console.print(table)
+        if facts := _ask(name):
+            _show_facts(name, facts)
+
+
+def _show_facts(name: str, facts: Mapping[str, object]) -> None:
+    """A status for a person: what has no value is left out, and a time is a date."""
+    table = Table(show_header=False)
+    for key, value in facts.items():
+        if value is not None and value != "":
+            shown = _iso(float(str(value))) if key == "watermark" else str(value)
+            table.add_row("last judged bundle" if key == "bundle" else key, Text(shown))
+    console.print(f"[bold]{name}[/bold]", soft_wrap=True)
+    console.print(table)
+
+
+def _iso(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")
 
 
 def _history(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
-    import datetime as dt
     import time
 
     from cluster.ledger import Ledger
 
     for entry in Ledger(settings.places.ledger(settings.model), clock=time.time).entries():
-        written = dt.datetime.fromtimestamp(entry.written, dt.UTC)
-        console.print(
-            f"{entry.number:4}  {written:%Y-%m-%d %H:%M:%S}  {entry.kind:15} {bytes(entry.event).decode()}", soft_wrap=True, markup=False
-        )
+        event = bytes(entry.event).decode()
+        console.print(f"{entry.number:4}  {_iso(entry.written)}  {entry.kind:15} {event}", soft_wrap=True, markup=False)
     return 0
 
 

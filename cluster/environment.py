@@ -6,8 +6,10 @@ that starts Ray (`cluster.runtime`, the launch files, the Dockerfile) uses the s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -46,9 +48,14 @@ def ensure_token() -> None:
     if os.environ.get("RAY_AUTH_MODE") != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         return
     path = Path.home() / ".ray" / "auth_token"
+    if path.exists():
+        return
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor, made = tempfile.mkstemp(dir=path.parent, prefix=".auth_token-")  # readable by its owner only
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass  # the usual case
+        with contextlib.suppress(FileExistsError):  # another process was first; its token counts
+            os.link(made, path)  # whole from its first moment: nobody reads it empty
+    finally:
+        Path(made).unlink()

@@ -8,7 +8,6 @@ pickle), so each is built from one message and optional details. HTTP status cod
     ├── ConfigError              the YAML file, the environment or a command's arguments
     ├── DataError                a table that cannot be read or does not fit its schema
     │   └── NotEnoughData        too few rows, or one class only
-    ├── MissingExtra             an optional package that is not installed
     ├── StorageError             a place that cannot be read or written
     ├── BundleError              a bundle that cannot be used
     │   ├── BundleTampered       a file differs from what the manifest or the registry recorded
@@ -21,7 +20,6 @@ pickle), so each is built from one message and optional details. HTTP status cod
     ├── LedgerError
     │   ├── LedgerConflict       somebody else wrote the next entry first
     │   └── LedgerCorrupt        the hash chain of decisions is broken
-    ├── LoopBusy                 a retrain is already under way
     ├── Unavailable              the service cannot answer now; try again
     └── RequestError             the caller's request, answered with a 4xx
         ├── Unauthenticated
@@ -80,10 +78,6 @@ class NotEnoughData(DataError):
     """Too few rows for what was asked, or only one class among them."""
 
 
-class MissingExtra(HomeostatError):
-    """An optional package is needed and not installed; the message names the extra."""
-
-
 class StorageError(HomeostatError):
     """A place cannot be read or written."""
 
@@ -130,10 +124,6 @@ class LedgerConflict(LedgerError):
 
 class LedgerCorrupt(LedgerError):
     """The hash chain of decisions is broken."""
-
-
-class LoopBusy(HomeostatError):
-    """A retrain is already under way."""
 
 
 class Unavailable(HomeostatError):

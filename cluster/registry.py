@@ -27,6 +27,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 Alias = Literal["champion", "challenger"]
 _DIGEST, _RUN = "homeostat.digest", "homeostat.run"
+_PAGE = 1000
 
 
 def read_pointers(uri: str) -> Pointers | None:
@@ -142,9 +143,15 @@ class Registry:
 
     def versions(self) -> list[str]:
         """All versions, oldest first."""
+        found: list[str] = []
+        token: str | None = None
         with _mlflow():
-            found = self._client.search_model_versions(f"name='{self.model}'", max_results=1000)
-        return sorted((str(version.version) for version in found), key=int)
+            while True:
+                page = self._client.search_model_versions(f"name='{self.model}'", max_results=_PAGE, page_token=token)
+                found += [str(version.version) for version in page]
+                token = page.token
+                if not token:
+                    return sorted(found, key=int)
 
     def locate(self, version: str) -> Pointer:
         """Where a version's bundle is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -13,8 +14,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Final
-
-import ray
 
 from cluster.environment import FAST_HTTP, LOCAL, ensure_token
 from cluster.errors import ConfigError, Unavailable
@@ -35,6 +34,7 @@ __all__ = [
 NAMESPACE: Final = "homeostat"
 _STARTS: Final = 3
 """A port that was free may be taken by the time Ray binds it; then another is tried."""
+_RAY_NOTE: Final = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - where Ray puts it
 _PORTS: Final = range(20_000, 30_000)
 
 
@@ -63,6 +63,8 @@ def connect(*, address: str | None = None, root: str | None = None) -> None:
     Unavailable
         When the named cluster does not answer.
     """
+    import ray  # takes a second, which who never connects need not wait
+
     if ray.is_initialized():
         return
     running = LocalCluster.find(root) if root and not address else None
@@ -126,8 +128,8 @@ class LocalCluster:
         log.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + timeout_s
         for _ in range(_STARTS):
-            cluster = cls._launch(root, log)
-            while cluster.is_running() and time.monotonic() < deadline:
+            cluster, process = cls._launch(root, log)
+            while process.poll() is None and time.monotonic() < deadline:
                 if b"Ray runtime started" in log.read_bytes():
                     return cluster
                 time.sleep(0.1)
@@ -136,7 +138,7 @@ class LocalCluster:
         raise Unavailable(f"Ray did not start; the end of {log}: " + " | ".join(tail))
 
     @classmethod
-    def _launch(cls, root: str, log: Path) -> LocalCluster:
+    def _launch(cls, root: str, log: Path) -> tuple[LocalCluster, subprocess.Popen[bytes]]:
         port = free_port()
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
         command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats", f"--num-cpus={logical_cpus()}"]
@@ -146,7 +148,7 @@ class LocalCluster:
             )
         cluster = cls(root, process.pid, f"127.0.0.1:{port}")
         _state_file(root).write_text(json.dumps({"pid": process.pid, "address": cluster.address}))
-        return cluster
+        return cluster, process
 
     def is_running(self) -> bool:
         """Whether the process is alive and is the one that was started."""
@@ -157,6 +159,8 @@ class LocalCluster:
 
     def stop(self, *, timeout_s: float = 40) -> None:
         """Leave the cluster and end it with everything it runs; returns when it is gone."""
+        import ray
+
         ray.shutdown()  # a driver that outlives its cluster is ended by Ray without a word
         if self.is_running():
             os.kill(self.pid, signal.SIGTERM)
@@ -166,6 +170,13 @@ class LocalCluster:
             if _alive(self.pid):
                 os.killpg(self.pid, signal.SIGKILL)
         _state_file(self.root).unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Remove Ray's own note of this cluster, or the next `serve run` would wait for it for a minute."""
+        with contextlib.suppress(OSError):
+            if _RAY_NOTE.read_text().strip().endswith(f":{self.address.rpartition(':')[2]}"):
+                _RAY_NOTE.unlink()
 
 
 def _alive(pid: int) -> bool:
@@ -185,10 +196,9 @@ def _state_file(root: str) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    settings = FAST_HTTP | LOCAL
-    for name, default in (("RAY_SERVE_HAPROXY_STATS_PORT", 8404), ("RAY_SERVE_HAPROXY_METRICS_PORT", 9101)):
-        settings[name] = str(default if is_free(default) else free_port())
-    return settings | dict(os.environ)
+    """FAST_HTTP and LOCAL, and ports for HAProxy's own pages: its defaults are taken as soon as a second cluster starts."""
+    ports = {name: str(free_port()) for name in ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT")}
+    return FAST_HTTP | LOCAL | ports | dict(os.environ)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

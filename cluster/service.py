@@ -43,9 +43,7 @@ def up(settings: Settings, config: str, *, loop: bool = True) -> str:
     if not _is_serving() and not is_free(serving.port, serving.host):
         raise ConfigError(f"port {serving.port} on {serving.host} is taken; set serving.port to a free one, or stop what listens there")
     module, _, name = APPLICATION.partition(":")
-    build = getattr(importlib.import_module(module), name)
-    arguments = importlib.import_module(module).Arguments
-    application = build(arguments(config=config))
+    application = getattr(importlib.import_module(module), name)({"config": config})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options={"host": serving.host, "port": serving.port}, logging_config={"enable_access_log": False})
     serve.run(application, name=settings.model, route_prefix="/", logging_config={"enable_access_log": False})

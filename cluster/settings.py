@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cluster.errors import ConfigError
-from cluster.schema import Duration, FeatureSchema, Period, Section, Task
+from cluster.schema import Duration, FeatureSchema, Period, Section, Task, format_duration
 
 
 class Data(Section):
@@ -144,7 +144,7 @@ class Scaling(Section):
 
     min_replicas: int = Field(default=1, ge=0)
     """Kept when idle."""
-    max_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=2, ge=1)
     """Autoscaling stops here."""
     target_ongoing_requests: float = Field(default=16, gt=0)
     """Requests in flight a replica that autoscaling aims at."""
@@ -166,7 +166,7 @@ class Cascade(Section):
     max_disagreement: float = Field(default=0.02, gt=0, lt=1)
     """At most this share of the rows the student answers may differ from the ensemble's decision."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """The promise holds with this probability."""
+    """The promise holds with this probability, on rows like the validation rows; drift breaks it."""
     tolerance: float = Field(default=0.1, gt=0)
     """Regression: answers differ when further apart than this share of the label's standard deviation."""
 
@@ -178,8 +178,8 @@ class Serving(Section):
     """Where it listens; 0.0.0.0 for all interfaces."""
     port: int = Field(default=8000, ge=1, le=65535)
     """HTTP."""
-    gateway: Scaling = Scaling(max_replicas=2)
-    ensemble: Scaling = Scaling(max_replicas=2)
+    gateway: Scaling = Scaling()
+    ensemble: Scaling = Scaling()
     cascade: Cascade = Cascade()
     max_rows: int = Field(default=10_000, ge=1)
     """Most rows in one request."""
@@ -206,6 +206,8 @@ class Monitoring(Section):
     """The alarm budget: on a healthy stream, one alarm in this time on average, over all features and metrics together."""
     metrics_port: int = Field(default=9464, ge=0, le=65535)
     """Prometheus scrapes the monitor here; 0 turns it off."""
+    metrics_host: str = "127.0.0.1"
+    """Where the monitor's figures are served, without a token; 0.0.0.0 for all interfaces."""
     poll_s: float = Field(default=0.5, gt=0)
     """Seconds between looks at the journal."""
 
@@ -222,7 +224,7 @@ class Loop(Section):
     train_window: Period = dt.timedelta(days=90)
     """Rows of this length before now are trained on."""
     cooldown: Duration = dt.timedelta(days=14)
-    """After a retrain, whatever became of it, none is begun for this long."""
+    """After a retrain, whatever became of it, none is begun for this long; at least `gate.holdout`."""
     max_attempts: int = Field(default=2, ge=1)
     """A retrain that crashed is tried again this often, then abandoned."""
 
@@ -291,6 +293,16 @@ class Settings(Section):
         if self.gate.metric is not None and self.gate.metric not in allowed:
             raise ValueError(
                 f"gate.metric is '{self.gate.metric}' and schema.label.task is {self.columns.label.task}; allowed: {', '.join(allowed)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_row_judges_twice(self) -> Settings:
+        cooldown, holdout = self.loop.cooldown, self.gate.holdout
+        if cooldown < holdout:
+            raise ValueError(
+                f"loop.cooldown {format_duration(cooldown)} is shorter than gate.holdout {format_duration(holdout)}: the rows that made "
+                "a champion would judge it again; lengthen the cooldown or shorten the hold-out"
             )
         return self
 
@@ -369,12 +381,16 @@ def _section_of(annotation: Any) -> type[Section]:
 
 
 def _resolve(settings: Settings) -> Settings:
-    root = os.environ.get("HOMEOSTAT_ROOT", settings.places.root)
     mlflow = os.environ.get("MLFLOW_TRACKING_URI", settings.places.mlflow)
-    places = Places(root=absolute(root), mlflow=mlflow or None)
+    places = Places(root=resolve_root(settings.places.root), mlflow=mlflow or None)
     source = settings.data.source
     data = settings.data.model_copy(update={"source": absolute(source) if _is_path(source) else source})
     return settings.model_copy(update={"places": places, "data": data})
+
+
+def resolve_root(root: str | None = None) -> str:
+    """The root that a command means: `HOMEOSTAT_ROOT` if set, else `root`, else the default; a local path made absolute."""
+    return absolute(os.environ.get("HOMEOSTAT_ROOT") or root or Places().root)
 
 
 def _is_path(source: str) -> bool:

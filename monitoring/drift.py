@@ -33,7 +33,7 @@ from monitoring.profile import Profile
 from monitoring.statistic import Reference, e_value, p_value
 
 _BUDGET_SHARES: Final = {"feature_drift": 0.5, "prediction_drift": 0.1, "performance": 0.25, "quality": 0.15}
-_REST: Final = 7  # windows for which a metric that was blamed is left alone: the alarm has been raised
+_REST: Final = 28  # windows for which a metric that was blamed is left alone: the alarm has been raised
 _MOST_BLAMED: Final = 3
 _BLAME_SHARE: Final = 0.2
 
@@ -127,8 +127,8 @@ def judge(
     """Take in what one window says.
 
     A metric's e-value is capped at sqrt(threshold / weight), so that no metric alarms on one window alone: one day of
-    snow is no lasting change. After an alarm every detector begins anew and the blamed ones rest for 7 windows, so
-    that a lasting change is told again but not every day.
+    snow is no lasting change. After an alarm every detector begins anew and the blamed ones rest for 28 windows, so
+    that a lasting change is told again, but not every week.
     """
     weights = weights_of(profile)
     detectors = dict(state.detectors)
@@ -166,7 +166,7 @@ def _alarm(parts: dict[str, float], detectors: dict[str, Detector], looks: Seque
     blamed = [key for key in ranked[:_MOST_BLAMED] if parts[key] >= _BLAME_SHARE * parts[ranked[0]]]
     began = min(start for key in blamed if (start := detectors[key].began) is not None)
     sizes = {look.reference.key: look.size for look in looks}
-    told = "; ".join(sizes.get(key, key) for key in blamed)
+    told = "; ".join(sizes.get(key) or f"{key.partition(':')[2]}, in earlier windows" for key in blamed)
     day = dt.datetime.fromtimestamp(began, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return Alarm(
         blamed=blamed, began=began, evidence=sum(parts.values()), threshold=threshold, message=f"changed since about {day}: {told}"

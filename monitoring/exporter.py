@@ -128,22 +128,26 @@ class Exporter:
         See `Figures`.
     port
         0 turns it off. A port that is taken is logged, and the monitor goes on without.
+    host
+        Where it listens; there is no token.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], *, port: int) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], *, port: int, host: str = "127.0.0.1") -> None:
         self.registry = CollectorRegistry()
         self.registry.register(Figures(snapshot))
         self._server: tuple[WSGIServer, threading.Thread] | None = None
         if port:
             try:
-                self._server = start_http_server(port, registry=self.registry)
+                self._server = start_http_server(port, host, registry=self.registry)
             except OSError as error:
-                _log.warning("no metrics are served: port %d cannot be opened (%s); set monitoring.metrics_port", port, error.strerror)
+                _log.warning(
+                    "no metrics are served: port %d on %s cannot be opened (%s); set monitoring.metrics_port", port, host, error.strerror
+                )
 
     @property
-    def serving(self) -> bool:
-        """Whether the port is open."""
-        return self._server is not None
+    def port(self) -> int | None:
+        """The port that is open; None when nothing is served."""
+        return None if self._server is None else int(self._server[0].server_port)
 
     def close(self) -> None:
         """Stop serving."""

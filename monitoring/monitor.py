@@ -47,7 +47,8 @@ class Monitor:
         self._errors = 0
         self._core = MonitorCore(self._settings, locate=locate or Registry(self._settings).locate, cache=Path(cache) if cache else None)
         self._snapshot = self._look()
-        self._exporter = Exporter(lambda: self._snapshot, port=self._settings.monitoring.metrics_port)
+        chosen = self._settings.monitoring
+        self._exporter = Exporter(lambda: self._snapshot, port=chosen.metrics_port, host=chosen.metrics_host)
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         self._thread.start()
 
@@ -56,8 +57,8 @@ class Monitor:
         return True
 
     def status(self) -> dict[str, object]:
-        """Counts and marks after the last look at the journal; see `MonitorCore.status`."""
-        return self._snapshot.status | {"pid": os.getpid(), "errors": self._errors}
+        """Counts and marks after the last look at the journal, see `MonitorCore.status`; and the port metrics are served on, or None."""
+        return self._snapshot.status | {"pid": os.getpid(), "errors": self._errors, "metrics_port": self._exporter.port}
 
     def catch_up(self) -> dict[str, object]:
         """Process everything written to the journal before this call, judge what is over, and return the status."""

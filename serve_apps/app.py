@@ -9,47 +9,45 @@ import asyncio
 import logging
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from cluster.errors import HomeostatError, NoChampion, Unavailable
+from cluster.errors import ConfigError, HomeostatError, NoChampion, Unavailable
 from cluster.registry import read_pointers
 from cluster.schema import Matrix
 from cluster.settings import Scaling, Settings, load, parse
+from serve_apps.cascade import AskEnsemble
 from serve_apps.ensemble import Ensemble
 from serve_apps.gateway import Gateway
 
 logger = logging.getLogger("homeostat.serve")
 
 
-class Arguments(BaseModel):
-    """What `serve run` and the configs pass."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    config: str
-    """Path of the model's YAML file."""
-
-
-def build(args: Arguments) -> Application:
+def build(args: dict[str, str]) -> Application:
     """The application of one model.
+
+    Parameters
+    ----------
+    args
+        `config`: path of the model's YAML file.
 
     Raises
     ------
     ConfigError
-        When the YAML is wrong.
+        When the arguments or the YAML are wrong.
     NoChampion
         When the model has not been trained yet.
     """
-    settings = load(args.config)
+    if set(args) != {"config"}:
+        raise ConfigError(f"serve_apps.app:build takes one argument, config=PATH of the model's YAML; found: {', '.join(args) or 'none'}")
+    settings = load(args["config"])
     published = read_pointers(settings.places.pointers(settings.model))
     if published is None or published.champion is None:
         raise NoChampion(
-            f"model '{settings.model}' has no champion under '{settings.places.root}'; train one first: homeostat train {args.config}"
+            f"model '{settings.model}' has no champion under '{settings.places.root}'; train one first: homeostat train {args['config']}"
         )
     plain = settings.dump()
     ensemble = serve.deployment(EnsembleReplica, name="Ensemble", **_options(settings.serving.ensemble)).bind(plain)
@@ -86,7 +84,7 @@ class GatewayReplica(Gateway):
         super().__init__(settings, asker(ensemble, timeout_s=settings.serving.ensemble_timeout_s))
 
 
-def asker(ensemble: DeploymentHandle, *, timeout_s: float) -> Any:
+def asker(ensemble: DeploymentHandle, *, timeout_s: float) -> AskEnsemble:
     """A call of the ensemble that is tried twice within `timeout_s` and then gives up with `Unavailable`."""
 
     async def ask(version: str, matrix: Matrix) -> Matrix:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib.metadata
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +34,7 @@ from serve_apps.protocols.labels import LABELS_A_ROW, decode_labels
 from serve_apps.protocols.rows import RowsCodec
 
 logger = logging.getLogger("homeostat.serve")
-VERSION: Final = "0.1.0"
+VERSION: Final = importlib.metadata.version("homeostat")
 _JSON: Final = "application/json"
 _LARGE_ROWS: Final = 256
 """Blocks of at least this many rows are scored in a thread: some 2 ms during which the loop answers others."""
@@ -82,19 +83,19 @@ class Gateway:
             status = errors.status_of(error)
             if status >= 500:
                 logger.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
-            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "1"} if status == 503 else None
-            return Response(errors.render(error), status, headers, _JSON)
+            return Response(errors.render(error), status, errors.headers_of(error), _JSON)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             return Response(errors.INTERNAL, 500, None, _JSON)
 
     def _route(self, request: Request) -> Handler:
-        path = request.url.path.removeprefix(request.scope.get("root_path", "")).rstrip("/") or "/"
+        path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", "")).rstrip("/") or "/"
         methods = ROUTES.get(path)
         if methods is None:
             raise RouteNotFound(f"there is no '{path}'; there is: {', '.join(ROUTES)}")
         if request.method not in methods:
-            raise MethodNotAllowed(f"'{path}' takes {', '.join(methods)}, not {request.method}")
+            details = [{"found": request.method, "allowed": list(methods)}]
+            raise MethodNotAllowed(f"'{path}' takes {', '.join(methods)}, not {request.method}", details=details)
         if path.startswith("/v1/"):
             self._authenticator.identify(request.headers)
         return methods[request.method]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from cluster.schema import FeatureSchema
 from cluster.settings import Settings
 from tests import builders
+
+hypothesis_settings.register_profile("ci", max_examples=40, deadline=None)
+hypothesis_settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ SHELLS = {
     "cluster/cli.py",
     "cluster/runtime.py",
     "cluster/service.py",
-    "monitoring/collector.py",
     "monitoring/monitor.py",
     "serve_apps/app.py",
     "training/demo/story.py",
     "training/distributed.py",
-    "training/pipeline.py",
+    "training/reader.py",
     "training/steward.py",
 }
 """The files that may import Ray; everything else is tested without it."""
@@ -52,7 +51,7 @@ def test_rooms_import_only_downwards() -> None:
 
 
 def test_ray_is_known_to_shells_only() -> None:
-    assert {str(path.relative_to(ROOT)) for path in SOURCES if "ray" in imported(path)} <= SHELLS
+    assert {str(path.relative_to(ROOT)) for path in SOURCES if "ray" in imported(path)} == SHELLS
 
 
 def test_fastapi_is_known_to_nobody() -> None:
@@ -60,7 +59,8 @@ def test_fastapi_is_known_to_nobody() -> None:
 
 
 def test_ray_is_started_in_one_place() -> None:
-    everything = [*SOURCES, *(ROOT / "benchmarks").rglob("*.py")]
+    peers = ROOT / "benchmarks" / "peers"  # what we are measured beside is written as its own users would
+    everything = [*SOURCES, *(path for path in (ROOT / "benchmarks").rglob("*.py") if peers not in path.parents)]
     assert [str(path.relative_to(ROOT)) for path in everything if starts_ray(path)] == ["cluster/runtime.py"]
 
 

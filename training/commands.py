@@ -84,9 +84,9 @@ def _show_metrics(uri: str) -> None:
 
     from cluster import storage
 
-    measured: dict[str, dict[str, float]] = msgspec.json.decode(storage.read_bytes(f"{uri}/metrics.json"))["validation"]
+    measured: dict[str, dict[str, float]] = msgspec.json.decode(storage.read_bytes(f"{uri}/metrics.json"))["held_out"]
     names = list(next(iter(measured.values())))
-    table = Table(title="on the validation rows", title_justify="left")
+    table = Table(title="on held-out rows, the latest", title_justify="left")
     for heading in ("", *names):
         table.add_column(heading, justify="right" if heading else "left")
     for who, values in measured.items():

@@ -7,7 +7,7 @@ sequence. So with probability `confidence` over the held-out rows, the chosen th
 rows of the same distribution.
 
 Assumes rows are independent and identically distributed, held-out ones and future ones alike. Drift breaks the
-promise, and so do rows that were used to train either model; serving measures agreement for that reason.
+promise, and so do rows that were used to train either model; the demo's report measures agreement for that reason.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from cluster import settings
 from cluster.bundle import CascadeRule
@@ -89,7 +89,7 @@ def upper_bound(events: int, rows: int, confidence: float) -> float:
     >>> round(upper_bound(0, 300, 0.95), 4)  # the rule of three: 3 / 300
     0.0099
     """
-    return 1.0 if events >= rows else float(beta.ppf(confidence, events + 1, rows - events))
+    return 1.0 if events >= rows else float(betaincinv(events + 1, rows - events, confidence))
 
 
 def _least_rows(chosen: settings.Cascade) -> int:

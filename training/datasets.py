@@ -6,6 +6,7 @@ Owns how bytes at a place become one Arrow table in order of time. Does not know
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ NAMED: Final = ("flights",)
 _CSV: Final = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _PARQUET: Final = (".parquet", ".pq")
 _WHOLE_FILE_BYTES: Final = 2**31 - 1
+ReadParquet = Callable[[fs.FileSystem, str, list[str]], pa.Table]
+"""From a file system, the folder that partition names are relative to, and files in it."""
 
 
 def locate(source: str, *, cache: Path) -> str:
@@ -39,7 +42,14 @@ def locate(source: str, *, cache: Path) -> str:
     return source
 
 
-def read_table(data: settings.Data, *, time: str | None, cache: Path) -> pa.Table:
+def read_parquet(system: fs.FileSystem, base: str, files: list[str]) -> pa.Table:
+    """One table of all files, in this process; folders named key=value become columns."""
+    partitioning = pads.HivePartitioning.discover(infer_dictionary=False)
+    dataset = pads.dataset(files, filesystem=system, format="parquet", partitioning=partitioning, partition_base_dir=base)
+    return dataset.to_table()
+
+
+def read_table(data: settings.Data, *, time: str | None, cache: Path, parquet: ReadParquet = read_parquet) -> pa.Table:
     """The whole training table, between `since` and `until`, sorted by time when there is one.
 
     Parameters
@@ -50,6 +60,8 @@ def read_table(data: settings.Data, *, time: str | None, cache: Path) -> pa.Tabl
         The time column.
     cache
         Folder in which named data sets are kept.
+    parquet
+        Reads Parquet files; `training.reader.read_parquet` uses the cluster for large ones.
 
     Raises
     ------
@@ -60,7 +72,7 @@ def read_table(data: settings.Data, *, time: str | None, cache: Path) -> pa.Tabl
     """
     if time is None and (data.since or data.until):
         raise ConfigError("data.since and data.until need a time column; name one in schema.time, or remove the bounds")
-    table = _read(locate(data.source, cache=cache))
+    table = _read(locate(data.source, cache=cache), parquet)
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise DataError(f"'{data.source}' has several columns of one name: {', '.join(map(repr, twice))}; rename them")
@@ -89,7 +101,7 @@ def _seconds(moment: dt.datetime) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
 
 
-def _read(uri: str) -> pa.Table:
+def _read(uri: str, parquet: ReadParquet) -> pa.Table:
     try:
         system, path = storage.filesystem(uri)
         kind = system.get_file_info(path).type
@@ -97,9 +109,9 @@ def _read(uri: str) -> pa.Table:
             hint = "" if "/" in uri or "." in uri else f"; named data sets: {', '.join(NAMED)}"
             raise DataError(f"there is no table at '{uri}'; give a Parquet or CSV file, or a folder of Parquet files{hint}")
         if kind == fs.FileType.Directory:
-            return _read_parquet(system, path, _parquet_files(system, path, uri))
+            return parquet(system, path, _parquet_files(system, path, uri))
         if path.lower().endswith(_PARQUET):
-            return _read_parquet(system, path, [path])
+            return parquet(system, path, [path])
         if path.lower().endswith(_CSV):
             return _read_csv(system, path)
     except (OSError, pa.ArrowException, StorageError) as error:
@@ -117,13 +129,6 @@ def _parquet_files(system: fs.FileSystem, path: str, uri: str) -> list[str]:
     if not files:
         raise DataError(f"the folder '{uri}' holds no Parquet files (endings {', '.join(_PARQUET)})")
     return files
-
-
-def _read_parquet(system: fs.FileSystem, base: str, files: list[str]) -> pa.Table:
-    """One table of all files; folders named key=value become columns."""
-    partitioning = pads.HivePartitioning.discover(infer_dictionary=False)
-    dataset = pads.dataset(files, filesystem=system, format="parquet", partitioning=partitioning, partition_base_dir=base)
-    return dataset.to_table()
 
 
 def _read_csv(system: fs.FileSystem, path: str) -> pa.Table:

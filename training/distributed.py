@@ -26,6 +26,7 @@ import torch.distributed
 from ray.train import Checkpoint, CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from cluster import storage
 from cluster.errors import HomeostatError
 from cluster.schema import Floats
 from cluster.settings import Training, absolute
@@ -43,7 +44,7 @@ def fit_members(members: Sequence[Member], train: Rows, valid: Rows, training: T
     """Fit every member on `training.num_workers` workers; returns native models by member name.
 
     Ray must be running. Rows without a label are left out. The same rows, settings and number of workers give
-    the same models.
+    the same models. Checkpoints are kept under `storage_path`, and removed from a local one in the end.
 
     Raises
     ------
@@ -51,6 +52,7 @@ def fit_members(members: Sequence[Member], train: Rows, valid: Rows, training: T
         When the workers failed more often than they are restarted; the cause is chained.
     """
     os.environ.setdefault(*_POLL)
+    run, place = f"members-{uuid.uuid4().hex[:12]}", absolute(storage_path)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     trainer = TorchTrainer(
         _fit_on_worker,
@@ -63,19 +65,22 @@ def fit_members(members: Sequence[Member], train: Rows, valid: Rows, training: T
         datasets=_datasets(train.labelled(), valid.labelled(), training.num_workers),
         dataset_config=DataConfig(datasets_to_split=[]),  # split above, so that a worker's rows don't depend on timing
         run_config=RunConfig(
-            name=f"members-{uuid.uuid4().hex[:12]}",
-            storage_path=absolute(storage_path),
+            name=run,
+            storage_path=place,
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
     try:
         result = trainer.fit()
+        assert result.checkpoint is not None  # every member reports one
+        logger.info("members fitted, in seconds: %s", result.metrics)
+        return _fitted(result.checkpoint, members)
     except ray.train.TrainingFailedError as error:
         raise HomeostatError(f"fitting the members failed on the workers after {_MAX_FAILURES} restarts: {error}") from error
-    assert result.checkpoint is not None  # every member reports one
-    logger.info("members fitted, in seconds: %s", result.metrics)
-    return _fitted(result.checkpoint, members)
+    finally:
+        if storage.is_local(place):
+            storage.remove_tree(f"{place}/{run}")  # a restart within the run needs it, a later run never
 
 
 def _datasets(train: Rows, valid: Rows, workers: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from training.evaluate import reliability
 
 
 def draw(label: Label, y: Floats, scores: Matrix, blend: Blend) -> dict[str, Figure]:
-    """Figures by name: the members' weights, and calibration or residuals on the validation rows."""
+    """Figures by name: the members' weights, and calibration or residuals on held-out rows."""
     made = {"weights": _weights(blend)}
     if label.task == "regression":
         return made | {"residuals": _residuals(label, y, scores)}
@@ -31,7 +31,7 @@ def _calibration(label: Label, y: Floats, scores: Matrix) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="perfect")
     axes.plot([b.mean_score for b in bins], [b.rate for b in bins], marker="o", color="#3b6ea8", label="ensemble")
-    axes.set(title="Calibration on the validation rows", xlabel="predicted probability", ylabel="observed rate")
+    axes.set(title="Calibration on held-out rows", xlabel="predicted probability", ylabel="observed rate")
     axes.legend()
     return figure
 
@@ -41,5 +41,5 @@ def _residuals(label: Label, y: Floats, scores: Matrix) -> Figure:
     axes = figure.subplots()
     axes.scatter(scores[:2000, 0], y[:2000] - scores[:2000, 0], s=4, color="#3b6ea8")
     axes.axhline(0, color="#999999", linestyle="--")
-    axes.set(title="Residuals on the validation rows", xlabel=f"predicted {label.name}", ylabel="observed less predicted")
+    axes.set(title="Residuals on held-out rows", xlabel=f"predicted {label.name}", ylabel="observed less predicted")
     return figure

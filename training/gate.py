@@ -141,7 +141,7 @@ def weighted_metric(label: Label, metric: str, y: Floats, scores: Matrix) -> Wei
     losses = _losses(label, metric, y, scores.astype(np.float64))
 
     def mean(weights: Floats) -> float:
-        value = float(np.average(losses, weights=weights))
+        value = float((losses * weights).sum() / weights.sum())
         return value**0.5 if metric == "rmse" else value
 
     return mean

@@ -36,6 +36,7 @@ class Sizes(NamedTuple):
     window: str
     holdout: str
     train_window: str
+    cooldown: str
     gate_rows: int
     window_rows: int
 
@@ -92,11 +93,11 @@ def fit_sizes(rows: int, times: Floats | None) -> Sizes:
     """Windows and gates for a table of so many rows, at these times (seconds, shape (rows,)).
 
     A window should hold a hundred rows, the gate a week and five hundred rows but at most a fifth of the table, a
-    retrain ninety days and two thousand rows.
+    retrain ninety days and two thousand rows; the next one waits two weeks, and twice as long as the gate is.
     """
     span = float(times.max() - times.min()) if times is not None else 0.0
     if not span:
-        return Sizes("1d", "7d", "90d", _clamp(rows // 20, 20, 500), _clamp(rows // 20, 10, 100))
+        return Sizes("1d", "7d", "90d", "14d", _clamp(rows // 20, 20, 500), _clamp(rows // 20, 10, 100))
     day = 86400.0
     fitting = [length for length in (60, 600, 3600, 6 * 3600, day, 7 * day, 28 * day) if length <= max(span / 20, 60)]
     window = next((length for length in fitting if length >= min(day, fitting[-1]) and rows * length / span >= 100), fitting[-1])
@@ -106,6 +107,7 @@ def fit_sizes(rows: int, times: Floats | None) -> Sizes:
         window=_duration(window),
         holdout=_duration(holdout),
         train_window=_duration(train_window),
+        cooldown=_duration(max(14 * day, 2 * holdout)),
         gate_rows=_clamp(int(rows * holdout / span) // 2, 20, 500),
         window_rows=_clamp(int(rows * window / span) // 3, 10, 100),
     )

@@ -67,12 +67,17 @@ def hash_settings(settings: Settings) -> str:
 
 
 def hash_table(table: pa.Table) -> str:
-    """SHA-256 over a table's column names and values, whatever its chunks."""
-    sink = pa.BufferOutputStream()
-    whole = table.combine_chunks()
-    with pa.ipc.new_stream(sink, whole.schema.remove_metadata()) as writer:
-        writer.write_table(whole.replace_schema_metadata(None))
-    return hashlib.sha256(sink.getvalue()).hexdigest()
+    """SHA-256 over a table's column names, types and values, whatever its chunks and slices."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        present = column.drop_null()  # what lies under a null, and in the padding of its bits, is anybody's guess
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, pa.schema([(name, column.type)])) as writer:
+            writer.write_batch(pa.record_batch([present], names=[name]))
+        digest.update(column.is_valid().to_numpy(zero_copy_only=False).tobytes())
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
 
 
 def code_commit() -> str | None:

@@ -27,29 +27,41 @@ from cluster.runtime import connect
 from cluster.schema import Encoder, FeatureSchema, Floats, Matrix, encode_labels, freeze, score_width
 from cluster.settings import Settings
 from monitoring.profile import build_profile
-from training import distributed, ensemble, evaluate, export, figures, frame, graphs
+from training import ensemble, evaluate, export, figures, frame, graphs
 from training.conformal import cascade_rule
 from training.datasets import read_table
 from training.distill import Student, distill
 from training.ensemble import Blend
 from training.lineage import Lineage, trace
 from training.members import Member, Rows, build
-from training.split import by_time
+from training.reader import read_parquet
+from training.split import Indices, by_time, interleaved
 
 _FEWEST_ROWS = 200
 _PARITY_ROWS = 2000
+_HELD_SHARE = 0.3
 
 
 class Split(NamedTuple):
-    """Encoded rows, parted by time."""
+    """Encoded rows, parted by time: the latest validate, and a part of those is held out of every choice."""
 
     schema: FeatureSchema
-    train: Rows
-    valid: Rows
     whole: Rows
     times: Floats | None
-    train_index: Any
-    valid_index: Any
+    train_index: Indices
+    tune_index: Indices
+    """Early stopping, weights, calibration and the choice of the student look at these."""
+    held_index: Indices
+    """The cascade's promise and the metrics come from these."""
+
+    def rows(self, index: Indices) -> Rows:
+        """The rows at these indices."""
+        return Rows(self.whole.X[index], self.whole.y[index])
+
+    @property
+    def unseen(self) -> Indices:
+        """Rows that no member was fitted on."""
+        return np.concatenate([self.tune_index, self.held_index])
 
 
 class Fitted(NamedTuple):
@@ -72,7 +84,8 @@ def read_frame(settings: Settings) -> pa.Table:
     DataError
         When it cannot be read or lacks a column of the schema.
     """
-    return frame.from_table(read_table(settings.data, time=settings.columns.time, cache=data_cache(settings)), settings.columns)
+    table = read_table(settings.data, time=settings.columns.time, cache=data_cache(settings), parquet=read_parquet)
+    return frame.from_table(table, settings.columns)
 
 
 def data_cache(settings: Settings) -> Path:
@@ -136,11 +149,14 @@ def _split(settings: Settings, rows: pa.Table) -> Split:
     times = rows.column(frame.TIME).to_numpy() if frame.TIME in rows.column_names else None
     rng = np.random.default_rng(settings.training.seed)
     first, last = by_time(times, settings.training.validation_share, rng=rng, rows=len(whole))
-    return Split(schema, Rows(whole.X[first], whole.y[first]), Rows(whole.X[last], whole.y[last]), whole, times, first, last)
+    tune, held = interleaved(last, _HELD_SHARE)
+    return Split(schema, whole, times, first, tune, held)
 
 
 def _fit(settings: Settings, split: Split, members: list[Member]) -> Fitted:
-    label, train_rows, valid = split.schema.label, split.train, split.valid
+    from training import distributed  # Ray Train and Torch take seconds to import
+
+    label, train_rows, valid, held = split.schema.label, *map(split.rows, (split.train_index, split.tune_index, split.held_index))
     native = distributed.fit_members(members, train_rows, valid, settings.training, f"{settings.places.work(settings.model)}/ray")
     made = {member.name: member.to_onnx(native[member.name]) for member in members}
     probe = valid.X[:_PARITY_ROWS]
@@ -154,16 +170,18 @@ def _fit(settings: Settings, split: Split, members: list[Member]) -> Fitted:
         label, train_rows, graphs.run(whole, train_rows.X), valid, teacher, settings.distillation, seed=settings.training.seed
     )
     spread = float(np.std(train_rows.y)) if label.task == "regression" else None
-    rule = cascade_rule(label, graphs.run(student.graph, valid.X), teacher, settings.serving.cascade, label_std=spread)
+    parity["student"] = export.check_parity("student", student.score(label, probe), student.graph, probe)
+    alone, asked = graphs.run(student.graph, held.X), graphs.run(whole, held.X)
+    rule = cascade_rule(label, alone, asked, settings.serving.cascade, label_std=spread)
     return Fitted(native, made, parity, blend, whole, student, rule)
 
 
 def _evaluate(split: Split, fitted: Fitted) -> dict[str, dict[str, float]]:
-    """Metrics on the validation rows, by who answers. The blend has seen half of them: the gate's figures are cleaner."""
-    label, valid = split.schema.label, split.valid
-    scored: dict[str, Matrix] = {name: graphs.run(graph, valid.X) for name, graph in fitted.graphs.items()}
-    scored |= {"ensemble": graphs.run(fitted.ensemble, valid.X), "student": graphs.run(fitted.student.graph, valid.X)}
-    return {name: evaluate.measure(label, valid.y, scores) for name, scores in scored.items()}
+    """Metrics on the held-out rows, by who answers."""
+    label, held = split.schema.label, split.rows(split.held_index)
+    scored: dict[str, Matrix] = {name: graphs.run(graph, held.X) for name, graph in fitted.graphs.items()}
+    scored |= {"ensemble": graphs.run(fitted.ensemble, held.X), "student": graphs.run(fitted.student.graph, held.X)}
+    return {name: evaluate.measure(label, held.y, scores) for name, scores in scored.items()}
 
 
 def _write(
@@ -178,13 +196,13 @@ def _write(
         onnx.save(fitted.graphs[member.name], str(folder / "members" / f"{member.name}.onnx"))
     (folder / "members" / "student.ubj").write_bytes(fitted.student.native)
     scores = np.full((len(split.whole), score_width(split.schema.label)), np.nan, dtype=np.float32)
-    scores[split.valid_index] = _answers(split, fitted)
+    scores[split.unseen] = _answers(split, fitted)
     profile = build_profile(split.schema, split.whole.X, scores, split.times, split.whole.y, window=settings.monitoring.window)
     documents = {
         "schema": split.schema.model_dump(mode="json"),
         "cascade": fitted.cascade,
         "profile": profile,
-        "metrics": {"validation": metrics, "parity": fitted.parity, "rows": {"train": len(split.train), "validation": len(split.valid)}},
+        "metrics": {"held_out": metrics, "parity": fitted.parity, "rows": _counts(split)},
         "lineage": lineage,
         "blend": fitted.blend,
         "distillation": fitted.student.record,
@@ -194,12 +212,17 @@ def _write(
 
 
 def _answers(split: Split, fitted: Fitted) -> Matrix:
-    """What a caller would be told about the validation rows: the profile must show the mixture that is served."""
-    scores = graphs.run(fitted.student.graph, split.valid.X)
+    """What a caller would be told about the unseen rows: the profile must show the mixture that is served."""
+    matrix = split.whole.X[split.unseen]
+    scores = graphs.run(fitted.student.graph, matrix)
     hard = is_hard(split.schema.label, scores, fitted.cascade.threshold)
     if hard.any():
-        scores[hard] = graphs.run(fitted.ensemble, split.valid.X[hard])
+        scores[hard] = graphs.run(fitted.ensemble, matrix[hard])
     return scores
+
+
+def _counts(split: Split) -> dict[str, int]:
+    return {"train": len(split.train_index), "tune": len(split.tune_index), "held_out": len(split.held_index)}
 
 
 def _flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -213,6 +236,5 @@ def _params(settings: Settings, lineage: Lineage) -> dict[str, object]:
 
 def _figures(split: Split, fitted: Fitted) -> dict[str, Any]:
     matplotlib.use("Agg")
-    label, valid = split.schema.label, split.valid
-    scores = graphs.run(fitted.ensemble, valid.X)
-    return figures.draw(label, valid.y, scores, fitted.blend)
+    held = split.rows(split.held_index)
+    return figures.draw(split.schema.label, held.y, graphs.run(fitted.ensemble, held.X), fitted.blend)

@@ -54,6 +54,25 @@ def by_time(times: Floats | None, share: float, *, rng: np.random.Generator, row
     return order[:cut], order[cut:]
 
 
+def interleaved(index: Indices, share: float, *, runs: int = 20) -> tuple[Indices, Indices]:
+    """Parts indices in order of time into those to tune on and those to promise on; both span the whole time.
+
+    The indices are cut into `runs` runs of neighbours, and the last `share` of each run is held out. So what was
+    chosen on the first part can be tested on rows as new as its own, that it has not seen.
+
+    Examples
+    --------
+    >>> tune, held = interleaved(np.arange(10), 0.4, runs=2)
+    >>> tune.tolist(), held.tolist()
+    ([0, 1, 2, 5, 6, 7], [3, 4, 8, 9])
+    """
+    parts = [part for part in np.array_split(index, min(runs, max(1, len(index) // 2))) if len(part)]
+    cuts = [len(part) - round(share * len(part)) for part in parts]
+    tune = [part[:cut] for part, cut in zip(parts, cuts, strict=True)]
+    held = [part[cut:] for part, cut in zip(parts, cuts, strict=True)]
+    return np.concatenate(tune), np.concatenate(held)
+
+
 def _at_random(rows: int, share: float, rng: np.random.Generator) -> tuple[Indices, Indices]:
     held = round(rows * share)
     if held == 0 or held == rows:

@@ -122,7 +122,7 @@ def _compose(ask: Ask, table: pa.Table) -> str:
         "gate": {"holdout": sizes.holdout, "min_rows": sizes.gate_rows},
         "serving": {"host": "127.0.0.1", "port": 8000},
         "monitoring": {"window": sizes.window, "min_rows": sizes.window_rows, "one_false_alarm_in": "180d"},
-        "loop": {"on_alarm": True, "train_window": sizes.train_window, "cooldown": "14d"},
+        "loop": {"on_alarm": True, "train_window": sizes.train_window, "cooldown": sizes.cooldown},
     }
     for section, field in settings.Settings.model_fields.items():
         if isinstance(field.default, Section):
@@ -172,7 +172,10 @@ def _time(table: pa.Table, judged: list[columns.Judged], time: str | None) -> li
 
 
 def _protected(table: pa.Table, protect: tuple[str, ...]) -> list[str]:
-    lines = ["  # Groups of people; fairness is measured between them. The model does not read them unless they are features too."]
+    lines = [
+        "  # Groups of people. Kept out of the model unless they are features too, and journaled with every prediction, so that",
+        "  # fairness between them can be measured; nothing here measures it yet.",
+    ]
     for name in protect:
         groups = len(pc.unique(table.column(name)))
         if groups > _MANY_GROUPS:

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from cluster import ledger, storage
 from cluster.bundle import Bundle
@@ -256,6 +255,8 @@ def _iso(seconds: float | None) -> str | None:
 
 def start(settings: Settings) -> Any:
     """Start the steward's actor, or take the one that runs; returns its handle."""
+    import ray
+
     return (
         ray.remote(StewardActor)
         .options(

@@ -48,6 +48,20 @@ def status_of(error: errors.HomeostatError) -> int:
     return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
 
 
+def headers_of(error: errors.HomeostatError) -> dict[str, str] | None:
+    """The headers that HTTP asks for beside an error's status."""
+    status = status_of(error)
+    if status == 401:
+        return {"WWW-Authenticate": "Bearer"}
+    if status == 405:
+        return {"Allow": ", ".join(str(method) for detail in error.details for method in _listed(detail.get("allowed")))}
+    return {"Retry-After": "1"} if status == 503 else None
+
+
+def _listed(found: object) -> list[object]:
+    return found if isinstance(found, list) else []
+
+
 def render(error: errors.HomeostatError) -> bytes:
     """The error as JSON."""
     body = ErrorBody(type=type(error).__name__, message=error.message, details=[dict(detail) for detail in error.details])

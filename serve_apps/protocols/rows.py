@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,6 +34,7 @@ from serve_apps.cascade import ENSEMBLE, UNANSWERED
 
 _MOST_DETAILS: Final = 20
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_Finite = Annotated[float, msgspec.Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
 _KEYS: Final = ("rows", "model")
 
 
@@ -86,7 +87,6 @@ class RowsCodec:
         self._model = model
         self._max_rows = max_rows
         self._sent = (*schema.names, *schema.side_columns)
-        self._numbers = [(j, f.name) for j, f in enumerate(schema.features) if f.type == "number"]
         types: list[tuple[str, Any] | tuple[str, Any, Any]] = [
             (f"c{j}", kind, msgspec.field(name=name)) for j, (name, kind) in enumerate(self._kinds())
         ]
@@ -99,7 +99,7 @@ class RowsCodec:
 
     def _kinds(self) -> Iterator[tuple[str, Any]]:
         for feature in self.schema.features:
-            yield feature.name, float | None if feature.type == "number" else str | Int64 | float | bool | None
+            yield feature.name, _Finite | None if feature.type == "number" else str | Int64 | float | bool | None
         for name in self.schema.side_columns:
             yield name, str | Int64 | float | bool | None
 
@@ -127,7 +127,6 @@ class RowsCodec:
         rows = request.rows
         self._check_envelope(request.model, len(rows))
         columns = list(zip(*map(msgspec.structs.astuple, rows), strict=True))
-        self._check_finite(columns)
         times = self._times(columns[-1], now) if self.schema.time is not None else [now] * len(rows)
         return DecodedRows({name: list(columns[j]) for j, name in enumerate(self._sent)}, times)
 
@@ -138,23 +137,6 @@ class RowsCodec:
             raise NoRows("the request holds no rows; send at least one in 'rows'")
         if rows > self._max_rows:
             raise TooManyRows(f"the request holds {rows} rows; at most {self._max_rows} are answered at once. Split it")
-
-    def _check_finite(self, columns: list[tuple[Scalar, ...]]) -> None:
-        for j, name in self._numbers:
-            numbers = np.array(columns[j], dtype=np.float64)
-            wrong = np.abs(numbers) > _FLOAT32_MAX
-            if wrong.any():
-                i = int(wrong.argmax())
-                detail = {
-                    "problem": "NotFinite",
-                    "row": i,
-                    "column": name,
-                    "found": repr(columns[j][i]),
-                    "allowed": "a finite float32, or null for missing",
-                }
-                raise NotFinite(
-                    f"row {i}, column '{name}': {columns[j][i]!r} is not a finite number; send null for a missing value", details=[detail]
-                )
 
     def _times(self, values: tuple[Scalar, ...], now: float) -> list[float]:
         times = []
@@ -210,7 +192,7 @@ class RowsCodec:
                     f"row {i} has column '{name}', which the schema lacks",
                     _detail(UnknownColumn, i, name, row[name], list(known)),
                 )
-        numbers = {name for _, name in self._numbers}
+        numbers = {feature.name for feature in self.schema.features if feature.type == "number"}
         for name, allowed, fits in self._checks():
             if name in row and _is_huge(row[name], _FLOAT32_MAX if name in numbers else 2**63 - 1):
                 message = f"row {i}, column '{name}': the number is infinite or too large; send null for a missing value"

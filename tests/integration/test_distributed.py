@@ -82,9 +82,11 @@ def test_a_killed_worker_restarts_the_group_which_skips_finished_members(tmp_pat
     assert (tmp_path / "recorder-1.txt").read_text() == "150 300\n150 300\n"
     assert natives["recorder"] == natives["first"]
     assert natives["first"].startswith(b"[300.0, ")
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_member_that_cannot_be_fitted_is_reported_with_its_reason(tmp_path):
     rows = tables.rows_of("binary", 100)
     with pytest.raises(HomeostatError, match="these rows cannot be fitted"):
         fit_members([Recorder(str(tmp_path), refuses=True)], rows, rows, Training(num_workers=1), str(tmp_path / "runs"))
+    assert list((tmp_path / "runs").iterdir()) == []

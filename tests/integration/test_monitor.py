@@ -18,7 +18,7 @@ from monitoring.monitor import start
 from tests.unit.monitoring.world import DAY, Stream, journal, profile_of, seal, settings
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-VOLATILE = {"pid", "errors"}
+VOLATILE = {"pid", "errors", "metrics_port"}
 
 
 def locate(pointer: Pointer, version: str) -> Pointer:
@@ -46,6 +46,7 @@ def test_a_killed_monitor_comes_back_with_the_counts_of_an_offline_recount(tmp_p
 
     assert after["pid"] != before["pid"]
     assert after["errors"] == 0
+    assert after["metrics_port"] is None
     assert after["rows"] == sum(entry.rows for entry in scan(root) if entry.kind == "prediction")
     assert after["labels_joined"] == after["label_entries"] == labels
     assert after["windows_judged"] == 11

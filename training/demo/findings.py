@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,8 @@ from monitoring.verdicts import WindowVerdicts
 from training.conformal import disagree
 from training.demo.replay import Outcome
 from training.evaluate import metric_value
+
+_LEAST_SHARE: Final = 0.01
 
 
 class Served(NamedTuple):
@@ -61,11 +63,13 @@ def unjournaled(outcome: Outcome, seen: Served) -> int:
 
 
 def by_month(schema: FeatureSchema, seen: Served, scores: Matrix) -> dict[str, float]:
-    """AUC of each month that has both classes."""
+    """AUC of each month that has both classes; one with less than a hundredth of the rows says nothing and is left out."""
     months = np.array([f"{dt.datetime.fromtimestamp(t, dt.UTC):%Y-%m}" for t in seen.times])
     found = {}
     for month in np.unique(months):
         rows = (months == month) & ~np.isnan(seen.y)
+        if rows.sum() < _LEAST_SHARE * len(months):
+            continue
         try:
             found[str(month)] = round(metric_value(schema.label, "roc_auc", seen.y[rows], scores[rows]), 4)
         except NotEnoughData:

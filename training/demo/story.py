@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import ray
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
-from cluster import service, storage
+from cluster import storage
 from cluster.bundle import Bundle
 from cluster.errors import ConfigError
 from cluster.ledger import Closed, Ledger
@@ -31,6 +32,7 @@ from monitoring.verdicts import VerdictLog
 from training import pipeline
 from training.datasets import read_table
 from training.demo.findings import collect
+from training.demo.memory import Memory
 from training.demo.replay import Outcome, Replay, days_of
 from training.demo.report import render
 from training.steward import promote
@@ -41,6 +43,8 @@ _QUICK_DAYS = 61
 
 def tell(config: str, *, root: str, quick: bool, keep: bool) -> int:
     """Run the demo; returns 0 when no request failed and nothing acknowledged is missing."""
+    from cluster import service  # Serve takes seconds to import
+
     settings, path = _prepare(config, absolute(root))
     wall: dict[str, float] = {}
     began = time.monotonic()
@@ -56,9 +60,10 @@ def tell(config: str, *, root: str, quick: bool, keep: bool) -> int:
             url = service.up(settings, str(path))
             console.print(f"[bold]3[/bold]  serving at {url}")
         with _timed(wall, "replay"):
-            outcome = _replay(settings, url, quick=quick)
+            memory = Memory(cluster.pid)
+            outcome = _replay(settings, url, quick=quick, memory=memory)
         with _timed(wall, "report"):
-            report = _report(settings, static, outcome, wall, began)
+            report = _report(settings, static, outcome, wall, began, memory)
         done = True
     finally:
         if not (keep and done):
@@ -69,6 +74,8 @@ def tell(config: str, *, root: str, quick: bool, keep: bool) -> int:
 
 def _prepare(config: str, root: str) -> tuple[Settings, Path]:
     """Settings of the demo's own: the model's YAML with its root, and ports that are free."""
+    for name in ("HOMEOSTAT_ROOT", "MLFLOW_TRACKING_URI"):  # the demo has places of its own, and empties them
+        os.environ.pop(name, None)
     if running := LocalCluster.find(root):
         raise ConfigError(f"the demo is running already (process {running.pid}); stop it with: homeostat stop --root {root}")
     for part in ("journal", "ledger", "verdicts", "pointers", "work", "artifacts", "mlflow.db", "model.yaml", "report.json", "report.html"):
@@ -111,16 +118,18 @@ def _train(settings: Settings) -> Bundle:
     promote(registry, book, made.version, by="homeostat demo", reason="the first version")
     static = Bundle(Path(made.uri), version=made.version, digest=made.digest)
     for who in ("student", "ensemble"):
-        measured = static.json("metrics.json")["validation"][who]
-        console.print(f"   {who:9} AUC {measured['roc_auc']:.3f} on the last weeks of March; calibration error {measured['ece']:.3f}")
+        measured = static.json("metrics.json")["held_out"][who]
+        console.print(f"   {who:9} AUC {measured['roc_auc']:.3f} on held-out rows of March; calibration error {measured['ece']:.3f}")
     console.print(
         f"   the student answers {static.cascade.student_share:.0%} of rows alone, differing from the ensemble on {static.cascade.disagreement:.1%} of them"
     )
     return static
 
 
-def _replay(settings: Settings, url: str, *, quick: bool) -> Outcome:
+def _replay(settings: Settings, url: str, *, quick: bool, memory: Memory) -> Outcome:
     schema = settings.columns
+    import ray
+
     assert schema.time is not None
     assert settings.data.until is not None
     table = _source(settings)
@@ -143,6 +152,7 @@ def _replay(settings: Settings, url: str, *, quick: bool) -> Outcome:
             await monitor.catch_up.remote()
             await steward.settle.remote()
             timeline.tell(end)
+            memory.look()
             progress.update(task, advance=1, description=f"{dt.datetime.fromtimestamp(end, dt.UTC):%d %b}  {outcome.rows_served:>7,} rows")
 
         replay = Replay(url, delay=settings.columns.label.delay, after_day=after_day)
@@ -175,15 +185,19 @@ class Timeline:
         self._events = len(events)
 
     def _print(self, day: str, colour: str, what: str, text: str) -> None:
-        self._progress.console.print(f"   {day}  [{colour}]{what:9}[/{colour}] ", end="")
-        self._progress.console.print(text, markup=False)
+        line = Table.grid(padding=(0, 1))
+        for width in (9, 9, None):
+            line.add_column(width=width)
+        line.add_row(f"   {day}", Text(what, style=colour), Text(text))
+        self._progress.console.print(line)
 
 
-def _report(settings: Settings, static: Bundle, outcome: Outcome, wall: dict[str, float], began: float) -> dict[str, Any]:
+def _report(settings: Settings, static: Bundle, outcome: Outcome, wall: dict[str, float], began: float, memory: Memory) -> dict[str, Any]:
     records = VerdictLog(settings.places.verdicts(settings.model)).read()
     report = collect(settings, static.schema, static, outcome, records, wall_s=wall)
     report["wall_s"]["retrain"] = round(sum(r["seconds"] or 0.0 for r in report["retrains"]), 1)
     report["wall_s"]["total"] = round(time.monotonic() - began, 1)
+    report["peak_memory_mib"] = memory.peak_mib
     registry = Registry(settings)
     report["bundles"] = [_bundle_facts(Path(registry.locate(version).uri), version) for version in registry.versions()]
     root = Path(settings.places.root)
@@ -195,7 +209,7 @@ def _report(settings: Settings, static: Bundle, outcome: Outcome, wall: dict[str
 def _bundle_facts(folder: Path, version: str) -> dict[str, Any]:
     lineage, metrics = (json.loads((folder / name).read_text()) for name in ("lineage.json", "metrics.json"))
     until = dt.datetime.fromtimestamp(lineage["until"], dt.UTC).isoformat()
-    return {"version": version, "trained_on_until": until, "metrics": metrics["validation"]["ensemble"]}
+    return {"version": version, "trained_on_until": until, "metrics": metrics["held_out"]["ensemble"]}
 
 
 def _conclude(settings: Settings, report: dict[str, Any], url: str, *, keep: bool) -> None:

@@ -46,6 +46,21 @@ def test_a_token_is_made_once_and_only_its_owner_may_read_it(home: Path) -> None
     assert path.read_text() == token
 
 
+def test_of_two_processes_that_make_a_token_at_once_the_first_ones_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.prepare()
+    path = home / ".ray" / "auth_token"
+    link = os.link
+
+    def beaten(made: str, target: Path) -> None:
+        path.write_text("theirs")
+        link(made, target)
+
+    monkeypatch.setattr("os.link", beaten)
+    environment.ensure_token()
+    assert path.read_text() == "theirs"
+    assert [p.name for p in path.parent.iterdir()] == ["auth_token"]
+
+
 @pytest.mark.parametrize("name", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
 def test_no_token_is_made_when_the_user_brings_one(home: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     environment.prepare()

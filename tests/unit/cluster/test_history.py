@@ -33,7 +33,7 @@ def writer(tmp_path: Path) -> Writer:
 
 def predict(writer: Writer, times: list[float], *, bundle: str = "1", width: int = 1, score: float = 0.25, **columns: Any) -> str:
     n = len(times)
-    sent = {"miles": [100.0] * n, "wind": [None] * n, "carrier": ["B6"] * n, "sex": ["f"] * n} | columns
+    sent: dict[str, Any] = {"miles": [100.0] * n, "wind": [None] * n, "carrier": ["B6"] * n, "sex": ["f"] * n} | columns
     scores = np.full((n, width), score, dtype=np.float32).tobytes()
     return writer.append(Prediction(bundle=bundle, event_times=times, columns=sent, scores=scores, by_ensemble=bytes([1] + [0] * (n - 1))))
 
@@ -53,7 +53,16 @@ def test_predictions_are_joined_with_their_labels_in_order_of_time(writer: Write
     history = read_history(str(tmp_path), make_schema())
     assert history.column_names == [*EXTRA, "miles", "wind", "carrier", "sex", "late"]
     assert history.select(["request_id", "row", "event_time", "bundle", "by_ensemble", "miles", "carrier", "late"]).to_pylist() == [
-        {"request_id": later, "row": 1, "event_time": 10.0, "bundle": "1", "by_ensemble": False, "miles": 2.0, "carrier": "B6", "late": None},
+        {
+            "request_id": later,
+            "row": 1,
+            "event_time": 10.0,
+            "bundle": "1",
+            "by_ensemble": False,
+            "miles": 2.0,
+            "carrier": "B6",
+            "late": None,
+        },
         {"request_id": earlier, "row": 0, "event_time": 15.0, "bundle": "2", "by_ensemble": True, "miles": 3.0, "carrier": "7", "late": 0},
         {"request_id": later, "row": 0, "event_time": 20.0, "bundle": "1", "by_ensemble": True, "miles": 1.0, "carrier": "B6", "late": 1},
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.runtime import FAST_HTTP
+from cluster.environment import FAST_HTTP
 
 ROOT = Path(__file__).parents[3]
 LAUNCH = ROOT / "cluster" / "launch"

@@ -14,7 +14,7 @@ from cluster.errors import BundleTampered
 from cluster.schema import Label
 from tests.builders import make_bundle, make_schema
 
-ROWS = {"miles": [100.0, None], "wind": [1.0, 2.0], "carrier": ["UA", "ZZ"]}
+ROWS: dict[str, list[Any]] = {"miles": [100.0, None], "wind": [1.0, 2.0], "carrier": ["UA", "ZZ"]}
 
 
 def load(folder: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ class Store(NamedTuple):
     """What asking for the champion raised when there was none."""
 
 
-ROWS = {"miles": [100.0, None, 900.0], "wind": [1.0, 2.0, None], "carrier": ["UA", "ZZ", None]}
+ROWS: dict[str, list[Any]] = {"miles": [100.0, None, 900.0], "wind": [1.0, 2.0, None], "carrier": ["UA", "ZZ", None]}
 
 
 def example() -> Any:
@@ -163,7 +164,20 @@ def test_a_version_of_somebody_elses_is_refused_with_the_reason(store: Store) ->
     source = client.get_model_version(MODEL, "1").source
     foreign = client.create_model_version(MODEL, source)
     try:
-        with pytest.raises(RegistryError, match="was not registered by Homeostat: it has no tag 'homeostat.digest'"):
+        with pytest.raises(RegistryError, match=r"was not registered by Homeostat: it has no tag 'homeostat\.digest'"):
             store.registry.locate(str(foreign.version))
     finally:
         client.delete_model_version(MODEL, str(foreign.version))
+
+
+def test_versions_are_listed_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pages:
+        def search_model_versions(self, wanted: str, *, max_results: int, page_token: str | None) -> PagedList[Any]:
+            first = int(page_token or 0)
+            made = [SimpleNamespace(version=str(number)) for number in range(first + 1, min(first + max_results, 2500) + 1)]
+            return PagedList(made[::-1], str(first + max_results) if first + max_results < 2500 else None)
+
+    from mlflow.store.entities import PagedList
+
+    monkeypatch.setattr(store.registry, "_client", Pages())
+    assert store.registry.versions() == [str(number) for number in range(1, 2501)]

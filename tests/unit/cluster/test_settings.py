@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import ConfigError
-from cluster.settings import Settings, load, parse
+from cluster.settings import Settings, load, parse, resolve_root
 
 YAML = """
 model: late
@@ -77,6 +77,23 @@ def test_the_environment_replaces_root_and_mlflow(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     places = load(write(YAML)).places
     assert (places.root, places.mlflow_uri) == (str(tmp_path / "elsewhere"), "http://mlflow:5000")
+
+
+def test_a_command_without_a_file_means_the_root_that_a_file_would_mean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert resolve_root() == load(write(YAML)).places.root == str(tmp_path / "var")
+    monkeypatch.setenv("HOMEOSTAT_ROOT", "elsewhere")
+    assert resolve_root() == load(write(YAML)).places.root == str(tmp_path / "elsewhere")
+
+
+def test_writing_one_key_of_a_scaling_leaves_the_others_as_they_were() -> None:
+    default = parse(content()).serving.gateway
+    assert default.max_replicas == 2
+    assert parse(content(serving={"gateway": {"cpus": 1}})).serving.gateway == default.model_copy(update={"cpus": 1.0})
+
+
+def test_a_cooldown_may_be_as_long_as_the_hold_out_and_no_shorter() -> None:
+    assert parse(content(gate={"holdout": "3d"}, loop={"cooldown": "3d"})).loop.cooldown == dt.timedelta(days=3)
+    assert "loop.cooldown 2w is shorter than gate.holdout 15d" in refusal(content(gate={"holdout": "15d"}))
 
 
 def test_settings_survive_being_dumped_and_parsed() -> None:

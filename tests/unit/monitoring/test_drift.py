@@ -92,8 +92,8 @@ def test_no_metric_alarms_on_one_window_alone():
 
 
 def test_a_lasting_change_is_told_again_but_not_every_day():
-    days = [d for d, _ in watch(101, days=40, change=shift) if d >= 10]
-    assert 2 <= len(days) <= 5
+    days = [d for d, _ in watch(101, days=80, change=shift) if d >= 10]
+    assert 2 <= len(days) <= 4
     assert min(np.diff(days)) >= 7
 
 

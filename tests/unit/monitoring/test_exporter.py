@@ -31,9 +31,9 @@ def free_port() -> int:
 
 def test_a_scrape_returns_the_monitors_figures_under_conventional_names(core):
     exporter = Exporter(lambda: Snapshot(core.status(), list(core.latest.values())), port=free_port())
-    assert exporter.serving
     assert exporter._server is not None
-    with urllib.request.urlopen(f"http://127.0.0.1:{exporter._server[0].server_port}/metrics", timeout=5) as answer:
+    assert exporter._server[0].server_address == ("127.0.0.1", exporter.port)
+    with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}/metrics", timeout=5) as answer:
         families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
     exporter.close()
     status = core.status()
@@ -55,9 +55,9 @@ def test_a_port_that_is_taken_is_logged_and_no_reason_to_fail(core, caplog):
         other.listen()
         port = other.getsockname()[1]
         exporter = Exporter(lambda: Snapshot(core.status(), []), port=port)
-    assert not exporter.serving
-    assert f"port {port} cannot be opened" in caplog.text
+    assert exporter.port is None
+    assert f"port {port} on 127.0.0.1 cannot be opened" in caplog.text
 
 
 def test_port_zero_serves_nothing(core):
-    assert not Exporter(lambda: Snapshot(core.status(), []), port=0).serving
+    assert Exporter(lambda: Snapshot(core.status(), []), port=0).port is None

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cluster import errors
-from serve_apps.protocols.errors import INTERNAL, STATUS, render, status_of
+from serve_apps.protocols.errors import INTERNAL, STATUS, headers_of, render, status_of
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,13 @@ def test_an_error_has_its_own_status_or_its_nearest_ancestors(error: type[errors
 def test_every_error_of_the_caller_is_a_4xx_and_no_other_is() -> None:
     for error in STATUS:
         assert (400 <= STATUS[error] < 500) == issubclass(error, errors.RequestError)
+
+
+def test_an_error_brings_the_headers_that_http_asks_for() -> None:
+    assert headers_of(errors.Unauthenticated("no token")) == {"WWW-Authenticate": "Bearer"}
+    assert headers_of(errors.MethodNotAllowed("not so", details=[{"allowed": ["GET", "POST"]}])) == {"Allow": "GET, POST"}
+    assert headers_of(errors.JournalError("full")) == {"Retry-After": "1"}
+    assert headers_of(errors.BadJson("not JSON")) is None
 
 
 def test_an_error_is_rendered_in_the_documented_shape() -> None:

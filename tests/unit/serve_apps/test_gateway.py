@@ -183,6 +183,15 @@ def test_every_failure_has_its_status_and_the_documented_shape_and_the_next_requ
     assert len(entries(settings)) == 1
 
 
+def test_a_wrong_method_is_told_the_right_one(served: Settings) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        refused = await client.get("/v1/predict")
+        assert refused.headers["allow"] == "POST"
+        assert refused.json()["error"]["details"] == [{"found": "GET", "allowed": ["POST"]}]
+
+    converse(served, talk)
+
+
 def test_a_body_that_announces_50_mb_is_refused_without_being_read(served: Settings) -> None:
     read = []
 

@@ -37,9 +37,7 @@ def served(root: Path, *labels: Any, **changes: Any) -> pa.Table:
     writer = Writer(str(root), clock_ns=lambda: 1)
     columns: dict[str, Any] = {"miles": [9.0] * n, "wind": [None] * n, "carrier": ["ZZ"] * n, "sex": ["m"] * n}
     times = [1357084800.0 + i for i in range(n)]
-    request = writer.append(
-        Prediction(bundle="1", event_times=times, columns=columns | changes, scores=bytes(4 * n), by_ensemble=bytes(n))
-    )
+    request = writer.append(Prediction(bundle="1", event_times=times, columns=columns | changes, scores=bytes(4 * n), by_ensemble=bytes(n)))
     told = [LabelEntry(request_id=request, row=i, label=label) for i, label in enumerate(labels) if label is not None]
     writer.append(Labels(entries=told))
     return read_history(str(root), make_schema())

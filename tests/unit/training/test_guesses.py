@@ -51,10 +51,10 @@ def test_too_many_classes_of_text_and_times_are_refused():
 @pytest.mark.parametrize(
     ("rows", "days", "expected"),
     [
-        (300_000, 365, ("1d", "7d", "90d", 500, 100)),
-        (600, 150, ("7d", "30d", "150d", 60, 10)),
-        (600, 0.5, ("10m", "144m", "90d", 60, 10)),
-        (100_000, 2, ("1h", "10h", "90d", 500, 100)),
+        (300_000, 365, ("1d", "7d", "90d", "14d", 500, 100)),
+        (600, 150, ("7d", "30d", "150d", "60d", 60, 10)),
+        (600, 0.5, ("10m", "144m", "90d", "14d", 60, 10)),
+        (100_000, 2, ("1h", "10h", "90d", "14d", 500, 100)),
     ],
 )
 def test_windows_and_gates_fit_the_table(rows, days, expected):
@@ -62,8 +62,8 @@ def test_windows_and_gates_fit_the_table(rows, days, expected):
 
 
 def test_without_times_the_defaults_stand_but_for_small_tables():
-    assert fit_sizes(600, None) == ("1d", "7d", "90d", 30, 30)
-    assert fit_sizes(10**6, None) == ("1d", "7d", "90d", 500, 100)
+    assert fit_sizes(600, None) == ("1d", "7d", "90d", "14d", 30, 30)
+    assert fit_sizes(10**6, None) == ("1d", "7d", "90d", "14d", 500, 100)
 
 
 def test_rows_of_one_time_are_sized_as_if_they_had_none():

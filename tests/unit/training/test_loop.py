@@ -184,5 +184,7 @@ def test_a_schedule_counts_from_the_first_window_and_then_from_the_last_retrain(
         (("1", "2", "3"), "1", "1"),
     ],
 )
-def test_a_rollback_goes_to_the_version_before_or_the_one_wanted(champions: tuple[str, ...], wanted: str | None, target: str | None) -> None:
+def test_a_rollback_goes_to_the_version_before_or_the_one_wanted(
+    champions: tuple[str, ...], wanted: str | None, target: str | None
+) -> None:
     assert rollback_target(State(champions=champions), wanted) == target

@@ -101,7 +101,7 @@ def test_gates_and_windows_of_a_small_table_fit_it(table, out):
     loaded = settings.load(init(table, out))  # 600 rows in 150 days
     assert (loaded.gate.holdout, loaded.gate.min_rows) == (dt.timedelta(days=30), 60)
     assert (loaded.monitoring.window, loaded.monitoring.min_rows) == (dt.timedelta(days=7), 10)
-    assert loaded.loop.train_window == dt.timedelta(days=150)
+    assert (loaded.loop.train_window, loaded.loop.cooldown) == (dt.timedelta(days=150), dt.timedelta(days=60))
 
 
 def test_every_key_of_the_settings_is_there_and_the_hidden_ones_show_their_defaults(table, out):
