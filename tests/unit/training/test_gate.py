@@ -23,6 +23,12 @@ DAY = 86400.0
 LENIENT = Gate(min_rows=20, max_calibration_error=1.0)
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for verdicts that are not close."""
+    monkeypatch.setattr(gate, "RESAMPLES", 200)
+
+
 def stream(rows: int = 2000, days: int = 20, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """True probabilities, labels drawn from them, and times."""
     rng = np.random.default_rng(seed)

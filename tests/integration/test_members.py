@@ -1,3 +1,5 @@
+"""Every member fitted for real, and its graph held against it."""
+
 from __future__ import annotations
 
 from typing import get_args

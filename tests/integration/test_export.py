@@ -1,3 +1,5 @@
+"""Graphs put together from members fitted for real, held against the same sums in numpy."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""A bundle as an MLflow model, loaded by MLflow itself."""
+
 from __future__ import annotations
 
 import warnings
