@@ -166,7 +166,7 @@ class Cascade(Section):
     max_disagreement: float = Field(default=0.02, gt=0, lt=1)
     """At most this share of the rows the student answers may differ from the ensemble's decision."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """The promise holds with this probability, on rows like the validation rows; drift breaks it."""
+    """The promise holds with this probability, on rows like those held out of training; drift breaks it."""
     tolerance: float = Field(default=0.1, gt=0)
     """Regression: answers differ when further apart than this share of the label's standard deviation."""
 
