@@ -109,7 +109,7 @@ def headline(report: Report) -> str:
     """What happened, in one sentence that is true whatever happened."""
     rows, model = report.get("rows_served") or 0, report.get("model") or "rows"
     noun = "flights" if model == "flights" else "rows"
-    months = len(series(report, "rows_by_month") or series(report, "loop_auc_by_month"))
+    months = len(series(report, "loop_auc_by_month") or series(report, "rows_by_month"))
     over = f" over {counted(months, 'month')}" if months else ""
     return f"The loop served {rows:,} {noun}{over} {_faults(report)}; {gain(report)}."
 
