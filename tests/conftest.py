@@ -11,7 +11,7 @@ from cluster.schema import FeatureSchema
 from cluster.settings import Settings
 from tests import builders
 
-hypothesis_settings.register_profile("ci", max_examples=40, deadline=None)
+hypothesis_settings.register_profile("ci", max_examples=25, deadline=None)
 hypothesis_settings.load_profile("ci")
 
 
