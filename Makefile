@@ -31,7 +31,7 @@ serve: $(STAMP) ## train the flights model if there is none, and serve it
 	@$(BIN)/homeostat serve configs/flights.yaml
 
 test: $(STAMP) ## all tests: unit, integration, e2e
-	@$(BIN)/python -m pytest tests/unit tests/test_architecture.py -q -n 2 --dist loadfile
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest tests/unit tests/test_architecture.py -q -n 2 --dist loadfile
 	@$(BIN)/python -m pytest tests/integration tests/e2e -q
 
 check: $(STAMP) ## lint, types, order of imports
