@@ -229,10 +229,11 @@ def _conclude(settings: Settings, report: dict[str, Any], url: str, *, keep: boo
 
 def _show_curl(settings: Settings, url: str) -> None:
     root = Path(os.path.relpath(settings.places.root))
-    console.print(f"the service is up until: homeostat stop --root {root}\n  open {url}/docs, or:")
+    console.print(f"the service is up until: .venv/bin/homeostat stop --root {root}\n  open {url}/docs, or:")
     headers = "-H 'Content-Type: application/json'"
     console.print(f"  curl -s {url}/v1/predict {headers} -d @{root}/request.json", soft_wrap=True)
     console.print(f"  curl -s {url}/v1/model", soft_wrap=True)
     if settings.monitoring.metrics_port:
         console.print(f"  curl -s http://127.0.0.1:{settings.monitoring.metrics_port}/metrics", soft_wrap=True)
-    console.print(f"  homeostat status {root}/model.yaml\n  homeostat history {root}/model.yaml\n  homeostat rollback {root}/model.yaml")
+    for command in ("status", "history"):
+        console.print(f"  .venv/bin/homeostat {command} {root}/model.yaml", soft_wrap=True)
