@@ -21,6 +21,9 @@ pickle), so each is built from one message and optional details. HTTP status cod
     │   ├── LedgerConflict       somebody else wrote the next entry first
     │   └── LedgerCorrupt        the hash chain of decisions is broken
     ├── Unavailable              the service cannot answer now; try again
+    │   ├── Overloaded           refused at once: it could not have been answered in time
+    │   └── DeadlineExceeded     the caller's time ran out before it was computed
+    ├── ScoringFailed            the model fails on these rows, and on no others
     └── RequestError             the caller's request, answered with a 4xx
         ├── Unauthenticated
         ├── RouteNotFound, MethodNotAllowed, UnknownModel
@@ -128,6 +131,18 @@ class LedgerCorrupt(LedgerError):
 
 class Unavailable(HomeostatError):
     """The service cannot answer at the moment; the same request may succeed later."""
+
+
+class Overloaded(Unavailable):
+    """Refused at once, because it could not have been answered in time."""
+
+
+class DeadlineExceeded(Unavailable):
+    """The time that the caller gave ran out before the work was begun; nothing was computed."""
+
+
+class ScoringFailed(HomeostatError):
+    """The model fails on these rows; others of the same batch are not affected."""
 
 
 class RequestError(HomeostatError):

@@ -22,6 +22,7 @@ STATUS: Final[dict[type[errors.HomeostatError], int]] = {
     errors.InvalidLabels: 422,
     errors.NoRows: 422,
     errors.RequestError: 400,
+    errors.DeadlineExceeded: 504,
     errors.Unavailable: 503,
     errors.JournalError: 503,
     errors.NoChampion: 503,

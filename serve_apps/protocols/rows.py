@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -31,19 +31,12 @@ from cluster.errors import (
 from cluster.records import Int64
 from cluster.schema import FeatureSchema, Matrix, Scalar, decide, parse_time
 from serve_apps.cascade import ENSEMBLE, UNANSWERED
+from serve_apps.protocols.plane import DecodedRows
 
 _MOST_DETAILS: Final = 20
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _Finite = Annotated[float, msgspec.Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
 _KEYS: Final = ("rows", "model")
-
-
-class DecodedRows(NamedTuple):
-    """A request's rows, column by column."""
-
-    columns: dict[str, list[Scalar]]
-    """Features and protected columns, as sent."""
-    event_times: list[float]
 
 
 class RowAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

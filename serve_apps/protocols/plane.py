@@ -1,0 +1,49 @@
+"""What all protocols share: rows on the way in, answers on the way out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster.schema import Label, Matrix, Scalar
+
+
+class DecodedRows(NamedTuple):
+    """A request's rows, column by column, checked against the feature schema."""
+
+    columns: dict[str, list[Scalar]]
+    """Features and protected columns, as sent."""
+    event_times: list[float]
+    """Seconds since 1970 UTC."""
+
+
+class Answered(NamedTuple):
+    """What the data plane says of a request's rows; every protocol renders it in its own shape."""
+
+    request_id: str
+    """The place of the rows in the journal; labels refer to it."""
+    model: str
+    bundle: str
+    """The version that answered."""
+    label: Label
+    """Frozen: its classes are known."""
+    scores: Matrix
+    """float32 of shape (n, width): a probability (binary), one a class (multiclass), or the number (regression)."""
+    answered_by: npt.NDArray[np.uint8]
+    """Who answered each row (`serve_apps.cascade`): STUDENT, ENSEMBLE or UNANSWERED; shape (n,)."""
+
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
+
+
+class Reply(NamedTuple):
+    """An HTTP answer, whole."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = {}
