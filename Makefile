@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo serve test check bench bench-serving clean
+.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,12 +39,18 @@ check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/margin.py monitoring training --ignore=training/demo -p no:cacheprovider
+	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py monitoring training --ignore=training/demo -p no:cacheprovider
 
-bench: bench-serving ## all benchmarks; QUICK=1 for short ones
+bench: bench-serving bench-changes bench-overload ## all benchmarks; QUICK=1 for short ones
 
 bench-serving: $(STAMP) ## requests a second and latency, beside peers and the limit
 	@$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick)
+
+bench-changes: $(STAMP) ## swaps, updates, scaling and kills under load: what fails, and for how long
+	@$(BIN)/python -m benchmarks.changes $(if $(QUICK),--quick)
+
+bench-overload: $(STAMP) ## three times what the ensemble can do: what is answered in time, beside @serve.batch
+	@$(BIN)/python -m benchmarks.overload $(if $(QUICK),--quick)
 
 clean: ## remove what was generated, the virtual environment included
 	rm -rf var .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

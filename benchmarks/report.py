@@ -52,7 +52,7 @@ class Line(Record, frozen=True, kw_only=True):
 
     who: str
     role: Role
-    """`ours` once a case; `limit` is what the machine gives without any of the features."""
+    """`ours` once a case; `limit` is what the machine gives without any of the features, the best of them where there are several."""
     case: str
     figures: dict[str, float]
 
@@ -62,6 +62,23 @@ class Ratios(Record, frozen=True, kw_only=True):
 
     to_ours: float | None
     to_limit: float | None
+
+
+class Target(Record, frozen=True, kw_only=True):
+    """A figure that was promised."""
+
+    what: str
+    bound: Literal["at least", "at most"]
+    wanted: float
+    found: float | None
+    """None when it could not be measured."""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the promise is kept; what was not measured is not."""
+        if self.found is None:
+            return False
+        return self.found >= self.wanted if self.bound == "at least" else self.found <= self.wanted
 
 
 class Report(Record, frozen=True, kw_only=True):
@@ -76,6 +93,9 @@ class Report(Record, frozen=True, kw_only=True):
     """The figure whose ratios these are."""
     ratios: list[Ratios]
     """One a line, in the order of `lines`."""
+    targets: list[Target] = msgspec.field(default_factory=list)
+    not_measured: dict[str, str] = msgspec.field(default_factory=dict)
+    """Who, and why."""
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -101,16 +121,16 @@ def context(*, quick: bool) -> Context:
 
 
 def ratios(lines: Sequence[Line], *, of: str) -> list[Ratios]:
-    """Each line's figure divided by that of ours, and by that of the limit, in the same case.
+    """Each line's figure divided by that of ours, and by that of the best limit, in the same case.
 
     Parameters
     ----------
     of
-        Key of the figure.
+        Key of the figure; more is better.
     """
 
     def base(role: Role, case: str) -> float | None:
-        return next((line.figures[of] for line in lines if line.role == role and line.case == case), None)
+        return max((line.figures[of] for line in lines if line.role == role and line.case == case), default=None)
 
     def ratio(line: Line, role: Role) -> float | None:
         divisor = base(role, line.case)
@@ -144,10 +164,21 @@ def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def _target(target: Target) -> str:
+    wanted = f"wanted {target.bound} {target.wanted:g}"
+    if target.found is None:
+        return f"{target.what}: not measured; {wanted}"
+    return f"{target.what}: {target.found:.2f}; {wanted}: {'met' if target.is_met else 'not met'}"
+
+
 def publish(report: Report, *, title: str, folder: Path = FOLDER) -> Path:
     """Print a report's table and write its JSON; returns the file."""
     console.print(table(title, report.lines, compared=report.compared))
     made = report.context
+    for who, reason in report.not_measured.items():
+        console.print(f"{who}: not measured: {reason}", soft_wrap=True, markup=False)
+    for target in report.targets:
+        console.print(_target(target), soft_wrap=True)
     console.print(f"{made.cores} cores, {made.system}, Python {made.python}, {made.date}, load before {made.load_before}", soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{report.name}.json"

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
+from benchmarks.bodies import Shape, as_rows
 from benchmarks.report import Role
 from cluster.errors import Unavailable
 
@@ -34,11 +35,15 @@ class Contender(NamedTuple):
     """The whole environment, as for `subprocess`."""
     url: str
     """Takes the body by POST."""
+    shape: Shape = as_rows
+    """The body it takes."""
+    warm_up_s: int = 2
+    """One-row requests before it is measured; longer for one that starts more replicas under load."""
 
 
 @contextlib.contextmanager
-def running(contender: Contender, body: bytes, headers: Mapping[str, str], *, log: Path, timeout_s: float = 150) -> Iterator[None]:
-    """A contender that has answered `body` with 200, for the length of the block.
+def running(contender: Contender, body: bytes, headers: Mapping[str, str], *, log: Path, timeout_s: float = 150) -> Iterator[str]:
+    """A contender that has answered `body` with 200, for the length of the block; yields its mark.
 
     Raises
     ------
@@ -59,7 +64,7 @@ def running(contender: Contender, body: bytes, headers: Mapping[str, str], *, lo
         )
     try:
         _wait(process, contender, body, headers, log=log, deadline=time.monotonic() + timeout_s)
-        yield
+        yield mark
     finally:
         end(process, mark)
 

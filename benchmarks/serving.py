@@ -1,217 +1,225 @@
-"""Requests a second and latency of one-row requests, at 1, 16 and 64 connections, from outside.
+"""Requests a second, latency, CPU and memory beside peers and limits: one-row requests over 1, 16 and 64 connections, 64-row over 16.
 
 - Homeostat as `homeostat serve` starts it: token, validation, cascade, journal and monitor on. Only retraining is off.
-- Plain Ray Serve with its default settings, the same student graph, and no checks.
-- Bare ASGI (uvicorn) with the same graph: the limit.
+- Peers, with the same student graph, each as its documentation teaches: MLServer, LitServe, BentoML, `mlflow models serve`, plain Ray Serve.
+- Limits: bare uvicorn and bare granian, which decode, score and answer, and no more.
 
-All get the same bodies, warm-up and durations, one server after another on the machine that also runs the generator.
-The peers answer with the student alone, which favours them: Homeostat also asks its ensemble about the rows that need it.
+All score the same rows, one server after another on the machine that also runs the generator; rounds repeat the whole circle, so that
+what drifts on the machine is seen as spread. Peers answer with the student alone, which favours them: Homeostat also asks its ensemble
+about the rows that need it.
 
-python -m benchmarks.serving [--quick]
+python -m benchmarks.serving [--quick] [--rounds N] [--only NAME] [--variants]
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 import signal
 import statistics
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-import numpy as np
-import pyarrow.parquet as pq
-import yaml
-
 from benchmarks import load, report
-from benchmarks.report import Line, Report, console
+from benchmarks.bodies import Shape
+from benchmarks.contenders import ALL, VARIANTS, Make
+from benchmarks.report import Line, Report, Target, console
 from benchmarks.servers import Contender, ask, running
-from cluster.environment import FAST_HTTP, LOCAL, ensure_token, prepare
+from benchmarks.stage import NUM_BODIES, Stage, prepare_stage
+from benchmarks.usage import Meter
+from cluster.environment import ensure_token, prepare
 from cluster.errors import HomeostatError, Unavailable
-from cluster.registry import read_pointers
-from cluster.runtime import free_port
-from cluster.settings import Settings, absolute
-from cluster.settings import load as load_settings
-from training import datasets
 
-CONNECTIONS: Final = (1, 16, 64)
-REPETITIONS: Final = 3
-NUM_BODIES: Final = 256
-HOMEOSTAT: Final = str(Path(sys.executable).with_name("homeostat"))
-SECRET: Final = "HOMEOSTAT_BENCHMARK_SECRET"
 COMPARED: Final = "requests/s"
-_DEFAULT_HTTP: Final = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
-_HAPROXY_PORTS: Final = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT")
+ROUNDS: Final = 3
 
 
-class Stage(NamedTuple):
-    """What all contenders share."""
+class Case(NamedTuple):
+    """Rows in a request, and connections that send them."""
 
-    settings: Settings
-    config: Path
-    bundle: Path
-    bodies: list[bytes]
-    headers: Mapping[str, str]
-    logs: Path
+    rows: int
+    connections: int
 
-
-def prepare_stage(root: Path) -> Stage:
-    """A trained model under `root`, once made kept; its configuration on free ports; bodies from flights it has not seen."""
-    config = write_config(root)
-    settings = load_settings(config)
-    cache, seen = root / "data", Path("var/data")
-    if not cache.exists() and seen.exists():
-        shutil.copytree(seen, cache)
-    published = read_pointers(settings.places.pointers(settings.model))
-    if published is None or published.champion is None:
-        console.print("training the flights model, once (a minute or two)")
-        if subprocess.run([HOMEOSTAT, "train", str(config)], check=False).returncode:
-            raise Unavailable("training failed; its message is above")
-        published = read_pointers(settings.places.pointers(settings.model))
-    if published is None or published.champion is None:
-        raise Unavailable(f"training left no champion under '{root}'")
-    for place in (settings.places.journal(settings.model), settings.places.verdicts(settings.model)):
-        shutil.rmtree(place, ignore_errors=True)
-    headers = {"Authorization": f"Bearer {secrets.token_urlsafe()}"}
-    return Stage(settings, config, Path(published.champion.uri), make_bodies(settings, cache), headers, root / "log")
+    def __str__(self) -> str:
+        return f"{self.rows} row{'s' * (self.rows > 1)} × {self.connections}"
 
 
-def write_config(root: Path) -> Path:
-    """configs/flights.yaml on free ports and under `root`, with a token and without retraining."""
-    content = yaml.safe_load(Path("configs/flights.yaml").read_text())
-    content["places"] = {"root": absolute(str(root)), "mlflow": f"sqlite:///{absolute(str(root))}/mlflow.db"}
-    content.setdefault("serving", {}).update(port=free_port(), token_env=SECRET)
-    content.setdefault("monitoring", {}).update(metrics_port=free_port())
-    content.setdefault("loop", {}).update(enabled=False)
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "model.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
+CASES: Final = (Case(1, 1), Case(1, 16), Case(1, 64), Case(64, 16))
+MAIN: Final = str(Case(1, 16))
 
 
-def make_bodies(settings: Settings, cache: Path) -> list[bytes]:
-    """One-row requests: flights spread evenly over the week after the training data, without their time, so that they count as now."""
-    table = pq.read_table(datasets.locate(settings.data.source, cache=cache))
-    times = table.column("scheduled").to_numpy()
-    first, last = np.searchsorted(times, [np.datetime64("2013-04-01"), np.datetime64("2013-04-08")])
-    chosen = table.select([f.name for f in settings.columns.features]).take(np.linspace(first, last - 1, NUM_BODIES).astype(int))
-    return [msgspec.json.encode({"rows": [row]}) for row in chosen.to_pylist()]
+class Run(NamedTuple):
+    """What one run of load saw, and what it cost the contender."""
+
+    load: load.Load
+    cpu_s: float
+    peak_mib: float
 
 
-def contenders(stage: Stage, *, variants: bool) -> list[Contender]:
-    """Who is measured, in this order."""
-    ensure_token()
-    plain = {name: value for name, value in os.environ.items() if name not in FAST_HTTP | LOCAL}
-    ours = plain | {SECRET: stage.headers["Authorization"].removeprefix("Bearer ")}
-    ours |= {name: str(free_port()) for name in _HAPROXY_PORTS}  # another cluster may be taking the usual ones at this moment
-    url = f"http://127.0.0.1:{stage.settings.serving.port}/v1/predict"
-    serve = [HOMEOSTAT, "serve", str(stage.config)]
-    found = [Contender("Homeostat", "ours", serve, ours, url)]
-    if variants:
-        found.append(Contender("Homeostat, default HTTP path", "variant", serve, ours | _DEFAULT_HTTP, url))
-        found.append(_peer("plain Ray Serve, fast path", "variant", "plain_ray_serve", stage, ours | FAST_HTTP))
-    found.append(_peer("plain Ray Serve", "peer", "plain_ray_serve", stage, plain))
-    found.append(_peer("bare ASGI", "limit", "bare_asgi", stage, plain))
-    return found
+def make_bodies(stage: Stage, rows: int, shape: Shape) -> list[bytes]:
+    """Bodies of so many rows each."""
+    if rows == 1:
+        return [shape([row]) for row in stage.rows[:: len(stage.rows) // NUM_BODIES]]
+    return [shape(stage.rows[first : first + rows]) for first in range(0, len(stage.rows), rows)]
 
 
-def _peer(who: str, role: report.Role, module: str, stage: Stage, environment: Mapping[str, str]) -> Contender:
-    port = free_port()
-    command = [sys.executable, "-m", f"benchmarks.peers.{module}", str(stage.bundle), str(port)]
-    return Contender(who, role, command, environment, f"http://127.0.0.1:{port}/")
+def measure(contender: Contender, stage: Stage, mark: str, *, duration_s: int) -> Iterator[tuple[Case, Run]]:
+    """All cases of one running contender, once, after a warm-up."""
+    bodies = {rows: make_bodies(stage, rows, contender.shape) for rows in {case.rows for case in CASES}}
+
+    def one(case: Case, seconds: int) -> load.Load:
+        return load.run(contender.url, bodies[case.rows], connections=case.connections, duration_s=seconds, headers=stage.headers)
+
+    one(Case(64, 16), 1)
+    one(Case(1, 16), contender.warm_up_s)
+    for case in CASES:
+        with Meter(mark) as meter:
+            found = one(case, duration_s)
+        yield case, Run(found, meter.cpu_s, meter.peak_mib)
 
 
-def measure(contender: Contender, stage: Stage, *, duration_s: int) -> list[Line]:
-    """All cases of one running contender: a warm-up, then the median of three repetitions, cases in turn."""
-
-    def one(connections: int, seconds: int) -> load.Load:
-        return load.run(contender.url, stage.bodies, connections=connections, duration_s=seconds, headers=stage.headers)
-
-    one(16, duration_s)
-    runs: dict[int, list[load.Load]] = {connections: [] for connections in CONNECTIONS}
-    for _ in range(REPETITIONS):
-        for connections, kept in runs.items():
-            kept.append(one(connections, duration_s))
-    return [
-        Line(who=contender.who, role=contender.role, case=f"{connections} connection" + "s" * (connections > 1), figures=summarize(kept))
-        for connections, kept in runs.items()
-    ]
-
-
-def summarize(runs: Sequence[load.Load]) -> dict[str, float]:
-    """Medians over repetitions, the spread of the throughput, and all errors."""
-    rates = [run.requests_s for run in runs]
+def summarize(runs: Sequence[Run]) -> dict[str, float]:
+    """Medians over rounds, the spread of the throughput, the highest memory, and all errors."""
+    rates = [run.load.requests_s for run in runs]
+    answered = sum(run.load.requests for run in runs)
     return {
         COMPARED: statistics.median(rates),
-        "lowest": min(rates),
-        "highest": max(rates),
-        "p50 ms": statistics.median(run.p50_ms for run in runs),
-        "p99 ms": statistics.median(run.p99_ms for run in runs),
-        "errors": sum(run.errors for run in runs),
+        "low": min(rates),
+        "high": max(rates),
+        "p50 ms": statistics.median(run.load.p50_ms for run in runs),
+        "p99 ms": statistics.median(run.load.p99_ms for run in runs),
+        "CPU s/1,000": sum(run.cpu_s for run in runs) / answered * 1000 if answered else 0.0,
+        "peak MiB": max(run.peak_mib for run in runs),
+        "errors": sum(run.load.errors for run in runs),
     }
 
 
+def targets(lines: Sequence[Line]) -> list[Target]:
+    """What issue 3 promises of one-row requests over 16 connections."""
+    found = {line.who: line for line in lines if line.case == MAIN}
+    ours = next((line for line in found.values() if line.role == "ours"), None)
+    plain = "plain Ray Serve"
+    servers = [line.figures[COMPARED] for line in found.values() if line.role == "peer" and line.who != plain]
+    limits = [line.figures[COMPARED] for line in found.values() if line.role == "limit"]
+    tails = [line.figures["p99 ms"] for line in found.values() if line.who.startswith("MLServer")]
+
+    def ratio(figure: str, divisor: float | None) -> float | None:
+        return ours.figures[figure] / divisor if ours and divisor else None
+
+    alone = found[plain].figures[COMPARED] if plain in found else None
+    return [
+        Target(what="requests/s / best peer's", bound="at least", wanted=3, found=ratio(COMPARED, max(servers, default=None))),
+        Target(what="requests/s / plain Ray Serve's", bound="at least", wanted=15, found=ratio(COMPARED, alone)),
+        Target(what="requests/s / best limit's", bound="at least", wanted=0.7, found=ratio(COMPARED, max(limits, default=None))),
+        Target(what="p99 / MLServer's", bound="at most", wanted=0.5, found=ratio("p99 ms", min(tails, default=None))),
+    ]
+
+
 def escalated(contender: Contender, stage: Stage) -> float:
-    """Share of the bodies that the ensemble answers."""
+    """Share of the rows that the ensemble answers."""
     answers = [ask(contender.url, body, stage.headers).json()["predictions"][0]["answered_by"] for body in stage.bodies]
     return answers.count("ensemble") / len(answers)
 
 
-def compare(*, quick: bool, variants: bool) -> Report:
-    """Measure all contenders, one after another.
+class Tally:
+    """What has been measured so far, and who could not be."""
+
+    def __init__(self, stage: Stage, *, duration_s: int) -> None:
+        self._stage, self._duration_s = stage, duration_s
+        self._runs: dict[tuple[str, report.Role, Case], list[Run]] = defaultdict(list)
+        self.not_measured: dict[str, str] = {}
+        self.ensemble_share = 0.0
+
+    def prepare(self, chosen: Mapping[str, Make]) -> list[Contender]:
+        """Those that can be started here."""
+        found = []
+        for name, make in chosen.items():
+            with console.status(f"{name}: an environment of its own takes a minute, once"):
+                try:
+                    found.append(make(self._stage))
+                except Unavailable as error:
+                    self.not_measured[name] = str(error)
+        return found
+
+    def visit(self, contender: Contender) -> None:
+        """Start a contender, measure it in all cases, and end it; one that does not come up is left out from then on."""
+        if contender.who in self.not_measured:
+            return
+        stage = self._stage
+        stage.forget()
+        try:
+            with running(contender, contender.shape(stage.rows[:1]), stage.headers, log=stage.logs / f"{contender.who}.log") as mark:
+                if contender.role == "ours":
+                    self.ensemble_share = escalated(contender, stage)
+                for case, run in measure(contender, stage, mark, duration_s=self._duration_s):
+                    self._runs[contender.who, contender.role, case].append(run)
+        except Unavailable as error:
+            if contender.role == "ours":
+                raise
+            self.not_measured[contender.who] = str(error)
+
+    def lines(self) -> list[Line]:
+        """One a contender and case, medians over rounds."""
+        return [Line(who=who, role=role, case=str(case), figures=summarize(runs)) for (who, role, case), runs in self._runs.items()]
+
+
+def compare(chosen: Mapping[str, Make], *, name: str, quick: bool, rounds: int) -> Report:
+    """Measure contenders, one after another, round after round.
 
     Raises
     ------
     ConfigError
         When the load generator is missing.
     Unavailable
-        When a contender does not come up.
+        When Homeostat does not come up.
     """
     made = report.context(quick=quick)
     load.generator()
-    stage = prepare_stage(report.FOLDER / "serving")
-    duration_s = 2 if quick else 8
-    lines, share = [], 0.0
-    for contender in contenders(stage, variants=variants):
-        with (
-            console.status(f"{contender.who}: starting, then {duration_s * (1 + REPETITIONS * len(CONNECTIONS))} s of load"),
-            running(contender, stage.bodies[0], stage.headers, log=stage.logs / f"{contender.who}.log"),
-        ):
-            if contender.role == "ours":
-                share = escalated(contender, stage)
-            lines += measure(contender, stage, duration_s=duration_s)
+    ensure_token()
+    duration_s = 1 if quick else 4
+    tally = Tally(prepare_stage(report.FOLDER / "serving"), duration_s=duration_s)
+    contenders = tally.prepare(chosen)
+    for number in range(1, rounds + 1):
+        for contender in contenders:
+            with console.status(f"round {number} of {rounds}: {contender.who}"):
+                tally.visit(contender)
+    lines = tally.lines()
     return Report(
-        name="serving-variants" if variants else "serving",
+        name=name,
         context=made,
-        setup={"run_s": duration_s, "repetitions": REPETITIONS, "bodies": NUM_BODIES, "ensemble_share": share},
+        setup={"run_s": duration_s, "rounds": rounds, "ensemble_share": tally.ensemble_share},
         lines=lines,
         compared=COMPARED,
         ratios=report.ratios(lines, of=COMPARED),
+        targets=targets(lines),
+        not_measured=tally.not_measured,
     )
 
 
 def main() -> int:
     """Run and report; exit code 0, or 1 with a named error."""
     prepare()
-    parser = report.arguments("Requests a second and latency, beside plain Ray Serve and bare ASGI.")
-    parser.add_argument("--variants", action="store_true", help="also with the HTTP paths exchanged; writes serving-variants.json")
+    parser = report.arguments("Requests a second, latency, CPU and memory, beside peers and limits.")
+    parser.add_argument("--rounds", type=int, help=f"how often the whole circle is run; {ROUNDS}, or 1 with --quick")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", choices=[*ALL, *VARIANTS], help=f"one of: {', '.join([*ALL, *VARIANTS])}"
+    )
+    parser.add_argument("--variants", action="store_true", help="also the HTTP paths exchanged, and the registered bundle in mlflow")
     options = parser.parse_args()
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    everyone = ALL | VARIANTS if options.variants or options.only else ALL
+    chosen = {key: make for key, make in everyone.items() if not options.only or key in options.only}
+    name = "serving" + "-variants" * options.variants + "-part" * bool(options.only)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that contenders are ended
     try:
-        found = compare(quick=options.quick, variants=options.variants)
+        found = compare(chosen, name=name, quick=options.quick, rounds=options.rounds or (1 if options.quick else ROUNDS))
     except HomeostatError as error:
         console.print(f"{type(error).__name__}: {error}", soft_wrap=True, markup=False)
         return 1
     setup = found.setup
-    report.publish(
-        found,
-        title=f"one-row requests, median of {REPETITIONS} runs of {setup['run_s']} s; {setup['ensemble_share']:.0%} need the ensemble",
-    )
+    title = f"rows a request × connections; median of {setup['rounds']} rounds of {setup['run_s']} s; {setup['ensemble_share']:.0%} need the ensemble"
+    report.publish(found, title=title)
     return 0
 
 

@@ -1,41 +1,57 @@
 """A bundle: one immutable version of a model, as a folder of safe formats.
 
-    manifest.json     format, model, SHA-256 and size of every other file
-    schema.json       the frozen feature schema
-    student.onnx      float32 (n, features) -> float32 (n, width)
-    ensemble.onnx     the same, members blended and calibrated
-    encoding.onnx     typed columns -> float32 (n, features), for use outside Python
-    cascade.json      when the student may answer alone
-    profile.json      what the reference looked like
-    metrics.json      measured on held-out rows
-    lineage.json      data, code, pins, seeds
-    members/          each member, native and as ONNX
+    manifest.json       format, model, SHA-256 and size of every other file
+    schema.json         the frozen feature schema
+    student.onnx        float32 (n, features) -> float32 (n, width)
+    ensemble.onnx       the same, members blended and calibrated
+    ensemble_rest.onnx  the ensemble with the scores of XGBoost's trees given from outside; for many rows
+    encoding.onnx       typed columns -> float32 (n, features), for use outside Python
+    cascade.json        when the student may answer alone
+    profile.json        what the reference looked like
+    metrics.json        measured on held-out rows
+    lineage.json        data, code, pins, seeds
+    costs.json          seconds a call by number of rows, on the machine that built it
+    probe.arrow         up to 64 encoded rows and their scores: what every replica must reproduce.
+                        These are rows of the training table; whoever reads the bundle reads them
+    members/            each member, native and as ONNX
 
-Loading runs no code of the bundle's: JSON and ONNX only. Every file is hashed before it is read.
+`ensemble_rest.onnx`, `costs.json` and `probe.arrow` are optional: older bundles lack them. Every file is hashed before
+it is read, and loading runs no code of the bundle's: JSON, Arrow, ONNX and XGBoost's UBJ only.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
-import onnxruntime as ort
 from pydantic import ValidationError
 
+from cluster import probe
+from cluster.costs import Costs
+from cluster.costs import Part as Part
+from cluster.encoder import Encoder
 from cluster.errors import BundleError, BundleTampered
 from cluster.margin import is_hard
+from cluster.probe import Probe
 from cluster.records import Record
-from cluster.schema import Encoder, FeatureSchema, Matrix
+from cluster.schema import FeatureSchema, Matrix
+from cluster.scorer import Graph, Native
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 SUFFIXES: Final = frozenset({".json", ".onnx", ".ubj", ".arrow"})
-Part = Literal["student", "ensemble"]
+COSTS: Final = "costs.json"
+TREES: Final = "members/xgboost.ubj"
+REST: Final = "ensemble_rest.onnx"
+_REQUIRED: Final = frozenset(
+    {"schema.json", "student.onnx", "ensemble.onnx", "cascade.json", "profile.json", "metrics.json", "lineage.json"}
+)
 
 
 class FileRecord(Record, frozen=True, kw_only=True):
@@ -80,18 +96,9 @@ def seal(folder: Path, *, model: str, created: str) -> str:
     for path in _files_of(folder):
         if path.suffix not in SUFFIXES:
             raise BundleError(f"'{path}' cannot go into a bundle; allowed: {', '.join(sorted(SUFFIXES))}")
-        content = path.read_bytes()
-        files[path.relative_to(folder).as_posix()] = FileRecord(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-    missing = {
-        "schema.json",
-        "student.onnx",
-        "ensemble.onnx",
-        "cascade.json",
-        "profile.json",
-        "metrics.json",
-        "lineage.json",
-    } - files.keys()
-    if missing:
+        files[path.relative_to(folder).as_posix()] = FileRecord(sha256=_sha256(path), size=path.stat().st_size)
+    required = _REQUIRED | {TREES, COSTS} if REST in files else _REQUIRED
+    if missing := required - files.keys():
         raise BundleError(f"the bundle in '{folder}' lacks {', '.join(sorted(missing))}")
     manifest = msgspec.json.format(msgspec.json.encode(Manifest(format=FORMAT, model=model, created=created, files=files)), indent=1)
     (folder / MANIFEST).write_bytes(manifest)
@@ -128,49 +135,19 @@ def verify(folder: Path, *, digest: str | None = None) -> Manifest:
     for name, record in manifest.files.items():
         if name not in present:
             raise BundleTampered(f"the bundle in '{folder}' lacks '{name}'")
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != record.sha256:
+        if _sha256(folder / name) != record.sha256:
             raise BundleTampered(f"'{name}' of the bundle in '{folder}' differs from what its manifest records; it was damaged or altered")
     return manifest
 
 
+def _sha256(path: Path) -> str:
+    """Read in pieces: a large file taken whole would hold the interpreter's lock, and requests, for some 20 ms."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _files_of(folder: Path) -> Iterable[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.relative_to(folder).as_posix() != MANIFEST)
-
-
-class Graph:
-    """An ONNX graph of one float32 input (n, features) and one float32 output (n, width).
-
-    Parameters
-    ----------
-    path
-        The file.
-    threads
-        Threads of one call; 1 is fastest for few rows and keeps answers equal to the bit.
-
-    Raises
-    ------
-    BundleError
-        When the file is no such graph.
-    """
-
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own errors share no public base
-            raise BundleError(f"'{path}' is not a graph that can be run: {error}") from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise BundleError(f"'{path}' has {len(inputs)} inputs and {len(outputs)} outputs; a scoring graph has one of each")
-        self._input, self._output = inputs[0].name, [outputs[0].name]
-
-    def __call__(self, matrix: Matrix) -> Matrix:
-        """Scores of shape (n, width)."""
-        scores: Matrix = self._session.run(self._output, {self._input: matrix})[0]
-        return scores
 
 
 class Bundle:
@@ -207,10 +184,19 @@ class Bundle:
         try:
             self.schema = FeatureSchema.model_validate(self.json("schema.json"))
             self.cascade = msgspec.convert(self.json("cascade.json"), CascadeRule)
+            self.costs = msgspec.convert(self.json(COSTS), Costs) if COSTS in self.manifest.files else None
         except (msgspec.MsgspecError, ValidationError) as error:
-            raise BundleError(f"the bundle in '{folder}' was sealed with a wrong schema.json or cascade.json: {error}") from error
+            raise BundleError(f"the bundle in '{folder}' was sealed with a wrong schema.json, cascade.json or {COSTS}: {error}") from error
         self.encoder = Encoder(self.schema)
         self._graphs: dict[Part, Graph] = {part: Graph(folder / f"{part}.onnx", threads=threads) for part in parts}
+        self._native, self._native_from = self._load_native(threads)
+
+    def _load_native(self, threads: int) -> tuple[Native | None, float]:
+        """XGBoost's own trees and the number of rows they are used from, where measuring said that they pay."""
+        native_from = self.costs.native_from if self.costs else None
+        if native_from is None or REST not in self.manifest.files or "ensemble" not in self._graphs:
+            return None, math.inf
+        return Native(self.folder / TREES, self.folder / REST, threads=threads), native_from
 
     def json(self, name: str) -> Any:
         """One of the bundle's JSON files."""
@@ -221,7 +207,9 @@ class Bundle:
         return self._graphs["student"](matrix)
 
     def ensemble(self, matrix: Matrix) -> Matrix:
-        """The ensemble's scores, float32 of shape (n, width)."""
+        """The ensemble's scores, float32 of shape (n, width); many rows take XGBoost's own trees (`cluster.scorer`)."""
+        if self._native is not None and len(matrix) >= self._native_from:
+            return self._native(matrix)
         return self._graphs["ensemble"](matrix)
 
     def answer(self, matrix: Matrix) -> Matrix:
@@ -236,9 +224,37 @@ class Bundle:
     def warm(self) -> None:
         """Score once with every loaded graph, at the sizes a first caller would use."""
         for rows in (1, 64):
-            probe = np.zeros((rows, len(self.schema.features)), dtype=np.float32)
+            zeros = np.zeros((rows, len(self.schema.features)), dtype=np.float32)
             for graph in self._graphs.values():
-                graph(probe)
+                graph(zeros)
+            if self._native is not None:
+                self._native(zeros)
+
+    def probe(self) -> Probe | None:
+        """Encoded rows with the scores they got when the bundle was built; None for a bundle without.
+
+        Raises
+        ------
+        BundleError
+            When the file is no probe of this schema.
+        """
+        return probe.read(self.folder, features=len(self.schema.features)) if probe.NAME in self.manifest.files else None
+
+    def check_probe(self) -> None:
+        """Score the probe with all that is loaded; a bundle without a probe passes.
+
+        Raises
+        ------
+        BundleError
+            Naming part, row and difference where the scores are not those of the day it was built.
+        """
+        found = self.probe()
+        if found is None:
+            return
+        for part, graph in self._graphs.items():
+            found.check(part, graph(found.matrix))
+        if self._native is not None:
+            found.check("ensemble", self._native(found.matrix), by=" by XGBoost's own trees")
 
 
 def new_folder(work: Path) -> Path:

@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _add_own(commands: Subparsers) -> None:
-    serve = commands.add_parser("serve", help="serve a trained model, with monitor and steward, until Ctrl-C")
-    serve.add_argument("config", help="the model's YAML file")
+    serve = commands.add_parser("serve", help="serve trained models, with monitor and steward, until Ctrl-C")
+    serve.add_argument("config", nargs="+", help="the model's YAML file; several are served by one group of processes")
     serve.add_argument("--no-loop", action="store_true", help="only answer: no monitor, no steward")
     serve.add_argument("--detach", action="store_true", help="return when it is up; end it with: homeostat stop CONFIG")
     serve.set_defaults(run=_serve)
@@ -71,29 +71,30 @@ def _add_own(commands: Subparsers) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    settings = load(arguments.config)
+    models = {path: load(path) for path in arguments.config}
+    first = next(iter(models.values()))
     from cluster import runtime
 
     external = os.environ.get("RAY_ADDRESS")
     cluster = None
     if not external:
         with console.status("starting Ray with the fast HTTP path"):
-            cluster = runtime.LocalCluster.start(settings.places.root)
+            cluster = runtime.LocalCluster.start(first.places.root)
     try:
         runtime.connect(address=external or (cluster.address if cluster else None))
         from cluster import service
 
         with console.status("loading the champion"):
-            url = service.up(settings, arguments.config, loop=not arguments.no_loop)
-        console.print(f"[bold]{settings.model}[/bold] answers at {url}/v1/predict")
-        console.print(f"  documentation  {url}/docs\n  champion       {url}/v1/model")
+            url = service.up(models, loop=not arguments.no_loop)
+        _show_service(list(models.values()), url)
         if cluster and not arguments.no_loop:  # on a cluster of many hosts the monitor's may be any
-            _show_metrics(settings)
+            for settings in models.values():
+                _show_metrics(settings)
         if not arguments.detach:
             _wait_for_signal()
             console.print("stopping")
             if external:
-                service.down(settings)
+                service.down(list(models.values()))
     except BaseException:
         if cluster:
             cluster.stop()
@@ -101,6 +102,15 @@ def _serve(arguments: argparse.Namespace) -> int:
     if cluster and not arguments.detach:
         cluster.stop()
     return 0
+
+
+def _show_service(models: Sequence[Settings], url: str) -> None:
+    for settings in models:
+        mount = url if len(models) == 1 else f"{url}/{settings.model}"
+        console.print(f"[bold]{settings.model}[/bold] answers at {mount}/v1/predict")
+        console.print(f"  documentation  {mount}/docs\n  champion       {mount}/v1/model")
+    if models[0].serving.grpc_port is not None:
+        console.print(f"  gRPC           {models[0].serving.host}:{models[0].serving.grpc_port} (Open Inference Protocol)")
 
 
 def _show_metrics(settings: Settings) -> None:
@@ -138,7 +148,7 @@ def _stop(arguments: argparse.Namespace) -> int:
     root = absolute(arguments.root) if arguments.root else load(arguments.config).places.root if arguments.config else resolve_root()
     cluster = LocalCluster.find(root)
     if cluster is None:
-        console.print(f"no local cluster of '{root}' is running")
+        console.print(f"no local cluster of '{root}' is running", soft_wrap=True)
         return 0
     cluster.stop()
     console.print("stopped")
@@ -161,9 +171,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _show_status(settings: Settings, registry: Registry) -> None:
     pointers = registry.pointers()
-    console.print(
-        f"[bold]{settings.model}[/bold]  champion {pointers.champion.version if pointers.champion else 'none'}  versions {', '.join(registry.versions())}"
-    )
+    champion = pointers.champion.version if pointers.champion else "none"
+    trial = f"  challenger {pointers.challenger.version} ({pointers.challenger_share:.0%} of the requests)" if pointers.challenger else ""
+    console.print(f"[bold]{settings.model}[/bold]  champion {champion}{trial}  versions {', '.join(registry.versions())}")
     from cluster.runtime import LocalCluster, connect
 
     if not (os.environ.get("RAY_ADDRESS") or LocalCluster.find(settings.places.root)):
@@ -172,9 +182,24 @@ def _show_status(settings: Settings, registry: Registry) -> None:
     from cluster.runtime import monitor_name, steward_name
 
     connect(root=settings.places.root)
+    _show_replicas(settings)
     for name in (monitor_name(settings.model), steward_name(settings.model)):
         if facts := _ask(name):
             _show_facts(name, facts)
+
+
+def _show_replicas(settings: Settings) -> None:
+    """The deployments that answer, and their replicas."""
+    from cluster import service
+
+    table = Table("deployment", "status", "replicas")
+    for name, facts in service.replicas(settings).items():
+        counts = ", ".join(f"{count} {str(state).lower()}" for state, count in facts["replicas"].items() if count)
+        table.add_row(name, facts["status"].rpartition(".")[2].lower(), counts or "none: started when a row needs it")
+        if facts["message"]:
+            table.add_row("", "", Text(facts["message"]))
+    if table.row_count:
+        console.print(table)
 
 
 def _show_facts(name: str, facts: Mapping[str, object]) -> None:

@@ -24,9 +24,10 @@ pickle), so each is built from one message and optional details. HTTP status cod
     │   ├── Overloaded           refused at once: it could not have been answered in time
     │   └── DeadlineExceeded     the caller's time ran out before it was computed
     ├── ScoringFailed            the model fails on these rows, and on no others
+    ├── InternalError            a fault of ours that no other error names
     └── RequestError             the caller's request, answered with a 4xx
-        ├── Unauthenticated
-        ├── RouteNotFound, MethodNotAllowed, UnknownModel
+        ├── Unauthenticated, CallerLeft
+        ├── RouteNotFound, MethodNotAllowed, UnknownModel, NotServed
         ├── UnsupportedMediaType, BodyTooLarge, BadJson, BadRequestShape
         ├── NoRows, TooManyRows
         ├── InvalidRows          rows that do not fit the feature schema
@@ -145,12 +146,20 @@ class ScoringFailed(HomeostatError):
     """The model fails on these rows; others of the same batch are not affected."""
 
 
+class InternalError(HomeostatError):
+    """A fault of ours that no other error names; the log holds it."""
+
+
 class RequestError(HomeostatError):
     """The caller's request is wrong."""
 
 
 class Unauthenticated(RequestError):
     """No key, or a wrong one."""
+
+
+class CallerLeft(RequestError):
+    """The caller hung up before it was answered; what it asked for is dropped."""
 
 
 class RouteNotFound(RequestError):
@@ -163,6 +172,10 @@ class MethodNotAllowed(RequestError):
 
 class UnknownModel(RequestError):
     """The named model is not served here."""
+
+
+class NotServed(RequestError):
+    """The model is served here, in another version than the request names."""
 
 
 class UnsupportedMediaType(RequestError):

@@ -23,6 +23,8 @@ def margin(label: Label, scores: Matrix | Floats) -> Floats:
     >>> margin(Label(name="late", classes=(0, 1), threshold=0.25), np.array([[0.25], [0.0], [0.625]])).tolist()
     [0.0, 1.0, 0.5]
     """
+    if len(scores) == 1 and label.task == "binary":  # the same arithmetic, without numpy's price for one number
+        return np.array([_gap(float(scores[0, 0]), label.threshold)])
     p = scores.astype(np.float64)
     if label.task == "binary":
         gap = p[:, 0] - label.threshold
@@ -32,6 +34,11 @@ def margin(label: Label, scores: Matrix | Floats) -> Floats:
         top = np.partition(p, -2, axis=1)[:, -2:]
         return np.asarray(top[:, 1] - top[:, 0])
     return np.ones(len(p))
+
+
+def _gap(p: float, threshold: float) -> float:
+    gap = p - threshold
+    return abs(gap) / (1 - threshold if gap >= 0 else threshold)
 
 
 def is_hard(label: Label, scores: Matrix | Floats, threshold: float) -> npt.NDArray[np.bool_]:

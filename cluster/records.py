@@ -12,6 +12,8 @@ import msgspec
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """An integer that the journal can hold; a decoder refuses larger ones."""
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+"""A part of a whole; a decoder refuses what is not one."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +120,8 @@ class Promotion(Record, frozen=True, kw_only=True):
     previous: str | None
     by: str
     reason: str
+    share: Share | None = None
+    """Part of the requests that the new challenger answers; None for a champion."""
 
 
 class Pointer(Record, frozen=True, kw_only=True):
@@ -134,3 +138,5 @@ class Pointers(Record, frozen=True, kw_only=True):
     model: str
     champion: Pointer | None = None
     challenger: Pointer | None = None
+    challenger_share: Share = 0.0
+    """Part of the requests that the challenger answers; 0 without one."""

@@ -19,14 +19,14 @@ import msgspec
 
 from cluster import storage
 from cluster.errors import NoChampion, RegistryError, UnknownVersion
-from cluster.records import Pointer, Pointers
+from cluster.records import Pointer, Pointers, Share
 from cluster.settings import Settings
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 Alias = Literal["champion", "challenger"]
-_DIGEST, _RUN = "homeostat.digest", "homeostat.run"
+_DIGEST, _RUN, _SHARE = "homeostat.digest", "homeostat.run", "homeostat.challenger_share"
 _PAGE = 1000
 
 
@@ -163,6 +163,10 @@ class Registry:
         RegistryError
             When somebody else registered it: no digest was kept.
         """
+        return self._locate(version)[0]
+
+    def _locate(self, version: str) -> tuple[Pointer, dict[str, str]]:
+        """Where a version's bundle is, and the version's tags."""
         try:
             with _mlflow():
                 found = self._client.get_model_version(self.model, version)
@@ -172,17 +176,19 @@ class Registry:
             raise UnknownVersion(f"model '{self.model}' has no version {version!r}; the latest are: {known}") from error
         if _DIGEST not in found.tags:
             raise RegistryError(f"version {version} of model '{self.model}' was not registered by Homeostat: it has no tag '{_DIGEST}'")
-        return Pointer(version=version, uri=f"{uri.rstrip('/')}/artifacts/bundle", digest=found.tags[_DIGEST])
+        return Pointer(version=version, uri=f"{uri.rstrip('/')}/artifacts/bundle", digest=found.tags[_DIGEST]), dict(found.tags)
 
     def pointers(self) -> Pointers:
         """Champion and challenger as MLflow has them."""
+        aliases = self._aliases()
+        champion = self.locate(aliases["champion"]) if "champion" in aliases else None
+        challenger, tags = self._locate(aliases["challenger"]) if "challenger" in aliases else (None, {})
+        return Pointers(model=self.model, champion=champion, challenger=challenger, challenger_share=_share_of(tags))
+
+    def _aliases(self) -> dict[str, str]:
         with _mlflow():
-            aliases = dict(self._client.get_registered_model(self.model).aliases)
-        return Pointers(
-            model=self.model,
-            champion=self.locate(str(aliases["champion"])) if "champion" in aliases else None,
-            challenger=self.locate(str(aliases["challenger"])) if "challenger" in aliases else None,
-        )
+            found = self._client.get_registered_model(self.model).aliases
+        return {alias: str(version) for alias, version in found.items()}
 
     def champion(self) -> Pointer:
         """The champion.
@@ -197,14 +203,36 @@ class Registry:
             raise NoChampion(f"model '{self.model}' has no champion yet; train one with: homeostat train YOUR.yaml")
         return champion
 
-    def move(self, alias: Alias, version: str | None) -> Pointers:
-        """Point an alias at a version, or at none, and publish. Moving it twice to the same place is harmless."""
+    def move(self, alias: Alias, version: str | None, *, share: float = 0.0) -> Pointers:
+        """Point an alias at a version, or at none, and publish. Moving it twice to the same place is harmless.
+
+        A challenger that becomes champion is challenger no more. The share is kept as a tag of the version on trial and
+        counts while the alias is there, so that no crash gives one challenger the share of another.
+
+        Parameters
+        ----------
+        share
+            Part of the requests that a challenger answers; a champion answers the rest.
+
+        Raises
+        ------
+        UnknownVersion
+            When there is no such version.
+        RegistryError
+            When the share is not between 0 and 1.
+        """
+        if not 0 <= share <= 1:
+            raise RegistryError(f"a challenger's share of the requests is between 0 and 1; found {share:g}")
         with _mlflow():
             if version is None:
                 self._client.delete_registered_model_alias(self.model, alias)
             else:
                 self.locate(version)
+                if alias == "challenger":
+                    self._client.set_model_version_tag(self.model, version, _SHARE, str(share))
                 self._client.set_registered_model_alias(self.model, alias, version)
+                if alias == "champion" and self._aliases().get("challenger") == version:
+                    self._client.delete_registered_model_alias(self.model, "challenger")
         return self.publish()
 
     def publish(self) -> Pointers:
@@ -215,6 +243,13 @@ class Registry:
         if not storage.exists(uri) or storage.read_bytes(uri) != content:  # compared unread: a damaged file is replaced
             storage.write_atomic(uri, content)
         return pointers
+
+
+def _share_of(tags: Mapping[str, str]) -> float:
+    try:
+        return msgspec.convert(tags.get(_SHARE, "0"), Share, strict=False)
+    except msgspec.ValidationError as error:
+        raise RegistryError(f"the tag '{_SHARE}' of the challenger is {tags[_SHARE]!r}; allowed: 0 to 1; correct it in MLflow") from error
 
 
 @contextlib.contextmanager

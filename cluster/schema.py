@@ -1,8 +1,8 @@
-"""The feature schema: what a row of this model is, and how rows become the matrix its graphs read.
+"""The feature schema: what a row of this model is.
 
-Owns names, types, ranges, categories, the label and its classes. Knows nothing of HTTP, Ray or models.
-One `FeatureSchema` comes from the YAML file (open: categories may be left to the data); `freeze` closes it
-over a training table, and the closed one travels inside the bundle.
+Owns names, types, ranges, categories, the label and its classes. Knows nothing of HTTP, Ray or models. One
+`FeatureSchema` comes from the YAML file (open: categories may be left to the data); `cluster.freeze` closes it over a
+training table, and the closed one travels inside the bundle. `cluster.encoder` makes rows into numbers.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from cluster.errors import DataError, NotEnoughData
+from cluster.errors import DataError
 
 Scalar = str | int | float | bool | None
 Columns = Mapping[str, Sequence[Scalar]]
@@ -193,155 +192,6 @@ def canonical(value: Scalar) -> str | None:
     return str(value)
 
 
-def as_strings(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """An Arrow column as canonical category strings, nulls kept."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
-        return pa.array([canonical(value) for value in array.to_pylist()], pa.string())
-    return array.cast(pa.string())
-
-
-class Encoder:
-    """Turns columns into the float32 matrix that a bundle's graphs read.
-
-    A number is itself, NaN where missing. A category is its index in `Feature.categories`; an unknown one is
-    the index after the last; a missing one is NaN.
-
-    Parameters
-    ----------
-    schema
-        A frozen schema.
-
-    Raises
-    ------
-    DataError
-        When the schema still has unknown categories.
-
-    Examples
-    --------
-    >>> schema = FeatureSchema(
-    ...     features=(Feature(name="miles", type="number"), Feature(name="carrier", type="category", categories=("UA", "B6"))),
-    ...     label=Label(name="late", classes=(0, 1)),
-    ... )
-    >>> Encoder(schema).columns({"miles": [200, None], "carrier": ["B6", "ZZ"]})
-    array([[200.,   1.],
-           [ nan,   2.]], dtype=float32)
-    """
-
-    def __init__(self, schema: FeatureSchema) -> None:
-        if not schema.is_frozen:
-            raise DataError("the schema has categories or classes that are not known yet; freeze it over a training table first")
-        self.schema = schema
-        self._codes = {
-            f.name: {category: float(code) for code, category in enumerate(f.categories)}
-            for f in schema.features
-            if f.categories is not None
-        }
-
-    def columns(self, columns: Columns) -> Matrix:
-        """Encode Python columns, each of n values; returns float32 of shape (n, features)."""
-        n = len(columns[self.schema.names[0]])
-        matrix = np.empty((n, len(self.schema.features)), dtype=np.float32)
-        for j, feature in enumerate(self.schema.features):
-            values = columns[feature.name]
-            codes = self._codes.get(feature.name)
-            if codes is None:
-                matrix[:, j] = values  # numpy reads None as NaN
-            else:
-                unknown = float(len(codes))
-                matrix[:, j] = [_code(value, codes, unknown) for value in values]
-        return matrix
-
-    def table(self, table: pa.Table) -> Matrix:
-        """Encode an Arrow table; returns float32 of shape (rows, features).
-
-        Raises
-        ------
-        DataError
-            When a feature's column is absent, or a number's column holds text.
-        """
-        matrix = np.empty((table.num_rows, len(self.schema.features)), dtype=np.float32)
-        for j, feature in enumerate(self.schema.features):
-            matrix[:, j] = self._arrow_column(table, feature)
-        return matrix
-
-    def _arrow_column(self, table: pa.Table, feature: Feature) -> npt.NDArray[np.float32]:
-        column = column_of(table, feature.name)
-        if feature.categories is None:
-            return numbers_of(column, feature.name).astype(np.float32)
-        strings = as_strings(column)
-        codes = pc.index_in(strings, value_set=pa.array(feature.categories, pa.string()))
-        codes = pc.fill_null(codes, len(feature.categories)).cast(pa.float32())
-        codes = pc.if_else(pc.is_null(strings), pa.scalar(math.nan, pa.float32()), codes)
-        return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.float32)
-
-
-def _code(value: Scalar, codes: Mapping[str, float], unknown: float) -> float:
-    text = value if isinstance(value, str) else canonical(value)
-    return math.nan if text is None else codes.get(text, unknown)
-
-
-def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A table's column, or a `DataError` that lists what there is."""
-    if name not in table.column_names:
-        raise DataError(f"the table has no column '{name}'; it has: {', '.join(table.column_names)}")
-    return table.column(name)
-
-
-def numbers_of(column: pa.ChunkedArray, name: str) -> Floats:
-    """An Arrow column as float64 with NaN for nulls.
-
-    Raises
-    ------
-    DataError
-        When the column does not hold numbers.
-    """
-    if not (
-        pa.types.is_integer(column.type)
-        or pa.types.is_floating(column.type)
-        or pa.types.is_boolean(column.type)
-        or pa.types.is_decimal(column.type)
-    ):
-        raise DataError(f"column '{name}' is declared a number and holds {column.type}; declare it a category or convert it")
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-
-
-def times_of(table: pa.Table, name: str) -> Floats:
-    """A time column as seconds since 1970 UTC, float64 of shape (rows,); naive times are read as UTC.
-
-    Raises
-    ------
-    DataError
-        When the column is absent, holds nulls, or is no time.
-    """
-    column = column_of(table, name)
-    try:
-        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            seconds = column.cast(pa.float64())
-        else:
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                column = pc.cast(column, pa.timestamp("us", tz="UTC")) if _has_zone(column) else pc.cast(column, pa.timestamp("us"))
-            seconds = pc.divide(column.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).cast(pa.float64()), 1e6)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"column '{name}' cannot be read as a time: {error}") from error
-    except pa.ArrowNotImplementedError as error:
-        raise DataError(
-            f"column '{name}' of type {column.type} is not a time; use a timestamp, an ISO 8601 string or seconds since 1970"
-        ) from error
-    if seconds.null_count:
-        raise DataError(f"column '{name}' is the time and has {seconds.null_count} empty values; every row needs one")
-    return np.asarray(seconds.to_numpy(), dtype=np.float64)
-
-
-def _has_zone(column: pa.ChunkedArray) -> bool:
-    first = next((value for value in column.to_pylist()[:1000] if value), "")
-    return bool(re.search(r"(Z|[+-]\d\d:?\d\d)$", str(first)))
-
-
 def parse_time(value: Scalar) -> float:
     """A row's time as seconds since 1970 UTC, from ISO 8601 text (naive is UTC) or a number of seconds.
 
@@ -408,77 +258,3 @@ def decide(label: Label, scores: Floats | Matrix) -> list[str | int | float | bo
 def score_width(label: Label) -> int:
     """Scores a row has: one (probability of the positive class, or the number), or one a class for multiclass."""
     return len(label.classes or ()) if label.task == "multiclass" else 1
-
-
-def freeze(schema: FeatureSchema, table: pa.Table, *, min_count: int = 20, max_categories: int = 1000) -> FeatureSchema:
-    """Close a schema over a training table: learn classes, and the categories that the YAML left open.
-
-    Learned categories seen fewer than `min_count` times are left out, so that a model meets the unknown already
-    in training. They are ordered by mean label (mean class index for multiclass, ties by name): then one
-    threshold of a tree separates the risky from the safe ones.
-
-    Raises
-    ------
-    DataError
-        When a column is absent or a column has more than `max_categories` frequent values.
-    NotEnoughData
-        When the label has fewer than two classes.
-    """
-    label = _freeze_label(schema.label, table)
-    y = encode_labels(label, column_of(table, label.name))
-    features = tuple(
-        f
-        if f.type == "number" or f.categories is not None
-        else f.model_copy(update={"categories": _categories(table, f, y, min_count, max_categories)})
-        for f in schema.features
-    )
-    return schema.model_copy(update={"label": label, "features": features})
-
-
-def _freeze_label(label: Label, table: pa.Table) -> Label:
-    if label.task == "regression" or label.classes is not None:
-        return label
-    found = pc.value_counts(column_of(table, label.name)).to_pylist()
-    counts = {v["values"]: v["counts"] for v in found if canonical(v["values"]) is not None}
-    classes = sorted(counts, key=str)
-    if len(classes) < 2:
-        raise NotEnoughData(f"label '{label.name}' has {len(classes)} class in this table ({classes}); at least two are needed")
-    if any(isinstance(c, float) and not c.is_integer() for c in classes):
-        raise DataError(f"label '{label.name}' holds fractions; set schema.label.task to regression")
-    classes = [int(c) if isinstance(c, float) else c for c in classes]
-    if label.task == "multiclass":
-        return label.model_copy(update={"classes": tuple(sorted(classes) if all(isinstance(c, int) for c in classes) else classes)})
-    if len(classes) != 2:
-        raise DataError(f"label '{label.name}' has {len(classes)} classes and its task is binary; set schema.label.task to multiclass")
-    positive = _positive(label, classes, counts)
-    return label.model_copy(update={"classes": tuple(sorted(classes, key=lambda c: c == positive)), "positive": positive})
-
-
-def _positive(label: Label, classes: list[Scalar], counts: Mapping[Scalar, int]) -> Scalar:
-    if label.positive is not None:
-        for c in classes:
-            if canonical(c) == canonical(label.positive):
-                return c
-        raise DataError(f"schema.label.positive is {label.positive!r}; the classes of '{label.name}' are {classes}")
-    if {canonical(c) for c in classes} in ({"0", "1"}, {"false", "true"}):
-        return max(classes, key=str)
-    return min(classes, key=lambda c: (counts[c], str(c)))
-
-
-def _categories(table: pa.Table, feature: Feature, y: Floats, min_count: int, max_categories: int) -> tuple[str, ...]:
-    strings = as_strings(column_of(table, feature.name))
-    labels = pa.array(y, from_pandas=True)  # NaN as null: rows without a label yet count for nothing
-    grouped = pa.table({"category": strings, "y": labels}).group_by("category").aggregate([("y", "mean"), ("category", "count")])
-    middle = pc.mean(labels).as_py() or 0.0
-    rows = [
-        r for r in grouped.to_pylist() if r["category"] is not None and r["category_count"] >= min(min_count, max(1, table.num_rows // 50))
-    ]
-    if len(rows) > max_categories:
-        raise DataError(
-            f"feature '{feature.name}' has {len(rows)} frequent categories, more than {max_categories}; drop it or group its values"
-        )
-    if not rows:
-        raise DataError(
-            f"feature '{feature.name}' has no value that occurs {min_count} times; it is an identifier or nearly empty: drop it from schema.features"
-        )
-    return tuple(r["category"] for r in sorted(rows, key=lambda r: (middle if r["y_mean"] is None else r["y_mean"], r["category"])))

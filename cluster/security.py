@@ -20,6 +20,7 @@ class Principal(Record, frozen=True, kw_only=True):
 
 
 ANYONE = Principal(name="anyone")
+BEARER = Principal(name="bearer")
 
 
 class Authenticator:
@@ -45,8 +46,8 @@ class Authenticator:
                     f"serving.token_env names the environment variable {token_env}, which is empty here; set it before Ray starts"
                 )
 
-    def identify(self, headers: Mapping[str, str]) -> Principal:
-        """The caller.
+    def identify(self, headers: Mapping[bytes, bytes]) -> Principal:
+        """The caller, from headers by their name in lower case.
 
         Raises
         ------
@@ -55,7 +56,7 @@ class Authenticator:
         """
         if not self._token:
             return ANYONE
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
             raise Unauthenticated("this service needs a token; send the header: Authorization: Bearer TOKEN")
-        return Principal(name="bearer")
+        return BEARER

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import ray
@@ -19,37 +20,50 @@ from cluster.runtime import NAMESPACE, is_free
 from cluster.settings import Settings
 
 APPLICATION: Final = "serve_apps.app:build"
+GRPC: Final = "serve_apps.protocols.oip_grpc.add_GRPCInferenceServiceServicer_to_server"
 SERVICES: Final = "homeostat.services"
 
 
-def up(settings: Settings, config: str, *, loop: bool = True) -> str:
-    """Deploy the model's application and start its actors; returns the base URL.
+def up(models: Mapping[str, Settings], *, loop: bool = True) -> str:
+    """Deploy the application of some models and start their actors; returns the base URL.
 
     Parameters
     ----------
-    config
-        Path of the YAML that `settings` came from; the application reads it again where it is built.
+    models
+        Settings by the path of the YAML they came from; the application reads it again where it is built.
     loop
-        Also start monitor and steward.
+        Also start monitor and steward, for each model.
 
     Raises
     ------
     ConfigError
-        When the port is taken.
+        When a port is taken, or models that are to be served together do not agree.
     NoChampion
-        When the model has not been trained yet.
+        When a model has not been trained yet.
     """
-    serving = settings.serving
-    if not _is_serving() and not is_free(serving.port, serving.host):
-        raise ConfigError(f"port {serving.port} on {serving.host} is taken; set serving.port to a free one, or stop what listens there")
+    serving = next(iter(models.values())).serving
+    if not _is_serving():
+        for key, port in {"port": serving.port, "grpc_port": serving.grpc_port}.items():
+            if port is not None and not is_free(port, serving.host):
+                raise ConfigError(f"port {port} on {serving.host} is taken; set serving.{key} to a free one, or stop what listens there")
     module, _, name = APPLICATION.partition(":")
-    application = getattr(importlib.import_module(module), name)({"config": config})
+    application = getattr(importlib.import_module(module), name)({"config": ",".join(models)})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(http_options={"host": serving.host, "port": serving.port}, logging_config={"enable_access_log": False})
-    serve.run(application, name=settings.model, route_prefix="/", logging_config={"enable_access_log": False})
+    serve.start(
+        http_options={"host": serving.host, "port": serving.port},
+        grpc_options=None if serving.grpc_port is None else {"port": serving.grpc_port, "grpc_servicer_functions": [GRPC]},
+        logging_config={"enable_access_log": False},
+    )
+    serve.run(application, name=application_name(models.values()), route_prefix="/", logging_config={"enable_access_log": False})
     if loop:
-        start_services(settings)
+        for settings in models.values():
+            start_services(settings)
     return f"http://{serving.host}:{serving.port}"
+
+
+def application_name(models: Iterable[Settings]) -> str:
+    """What Serve calls the application: the model, or the models."""
+    return ".".join(settings.model for settings in models)
 
 
 def _is_serving() -> bool:
@@ -63,11 +77,23 @@ def start_services(settings: Settings) -> dict[str, Any]:
     return {entry.name: entry.load()(settings) for entry in sorted(found, key=lambda entry: entry.name)}
 
 
-def down(settings: Settings) -> None:
-    """Stop the application and its actors; the Ray cluster stays."""
-    serve.delete(settings.model)
-    for entry in importlib.metadata.entry_points(group=SERVICES):
-        try:
-            ray.kill(ray.get_actor(f"homeostat-{entry.name}-{settings.model}", namespace=NAMESPACE))
-        except ValueError:
-            continue  # it was not running
+def down(models: Sequence[Settings]) -> None:
+    """Stop the application of some models and their actors; the Ray cluster stays."""
+    serve.delete(application_name(models))
+    for settings in models:
+        for entry in importlib.metadata.entry_points(group=SERVICES):
+            try:
+                ray.kill(ray.get_actor(f"homeostat-{entry.name}-{settings.model}", namespace=NAMESPACE))
+            except ValueError:
+                continue  # it was not running
+
+
+def replicas(settings: Settings) -> dict[str, dict[str, Any]]:
+    """State of the deployments that serve a model: status, message, and replicas by their state; empty when it is not served."""
+    for name, application in serve.status().applications.items():
+        if settings.model in name.split("."):
+            return {
+                deployment: {"status": str(found.status), "message": found.message, "replicas": dict(found.replica_states)}
+                for deployment, found in application.deployments.items()
+            }
+    return {}

@@ -130,12 +130,27 @@ def remove_tree(uri: str) -> None:
 
 
 def fetch_folder(uri: str, cache: Path) -> Path:
-    """A folder as a local path: itself when local, else a copy under `cache`."""
+    """A folder that nobody changes, as a local path: itself when local, else a copy under `cache`, fetched once.
+
+    Processes that share the cache see a whole copy or none.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be copied.
+    """
     if is_local(uri):
         return local_path(uri, need="")
     target = cache / uri.split("://", 1)[1].strip("/").replace("/", "_")
+    if target.is_dir():
+        return target
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        fs.copy_files(uri, str(target))
+        fs.copy_files(uri, str(temporary))
+        temporary.rename(target)
     except (OSError, ArrowException) as error:
-        raise StorageError(f"cannot copy '{uri}': {error}") from error
+        if not target.is_dir():  # else somebody else was first, and theirs is the same
+            raise StorageError(f"cannot copy '{uri}': {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return target

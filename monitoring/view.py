@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 
 from cluster import bundle, storage
+from cluster.encoder import Encoder
 from cluster.errors import BundleError
 from cluster.records import Pointer
-from cluster.schema import Encoder, FeatureSchema
+from cluster.schema import FeatureSchema
 from monitoring import profile
 from monitoring.sketches import Sketcher
 

@@ -13,8 +13,8 @@ from cluster.errors import Unavailable
 from cluster.margin import is_hard
 from cluster.schema import Label, Matrix
 
-AskEnsemble = Callable[[str, Matrix], Awaitable[Matrix]]
-"""Scores rows by the ensemble of a version; raises `Unavailable` when it cannot in time."""
+AskEnsemble = Callable[[Bundle, Matrix, float], Awaitable[Matrix]]
+"""Scores rows by the ensemble of a bundle within so many seconds; raises `Unavailable` when it cannot."""
 
 STUDENT, ENSEMBLE, UNANSWERED = 0, 1, 2
 """Who answered a row; `UNANSWERED` rows were hard, and the student stood in for an ensemble that did not answer."""
@@ -32,19 +32,37 @@ def needs_ensemble(label: Label, rule: CascadeRule, student_scores: Matrix) -> n
     return is_hard(label, student_scores, rule.threshold)
 
 
-async def answer(bundle: Bundle, matrix: Matrix, ask_ensemble: AskEnsemble) -> Answer:
-    """Score rows: first the student, then the ensemble for the hard ones.
+async def answer(bundle: Bundle, student_scores: Matrix, matrix: Matrix, ask: AskEnsemble, *, budget_s: float, degrade: bool) -> Answer:
+    """Take the student's scores where it is sure, and ask the ensemble for the other rows.
 
-    An ensemble that does not answer in time costs accuracy, not the answer: the student's stands, and says so.
+    Parameters
+    ----------
+    student_scores
+        Shape (n, width).
+    matrix
+        The rows, shape (n, features).
+    budget_s
+        How long the ensemble may take.
+    degrade
+        What an ensemble that does not answer costs: accuracy (the student's score stands, and says so), or the answer.
+
+    Raises
+    ------
+    Unavailable
+        When the ensemble does not answer and `degrade` is false.
     """
-    scores = bundle.student(matrix)
-    answered_by = np.zeros(len(scores), dtype=np.uint8)
-    hard = needs_ensemble(bundle.schema.label, bundle.cascade, scores)
-    if hard.any():
-        try:
-            scores = scores.copy()
-            scores[hard] = await ask_ensemble(bundle.version, matrix[hard])
-            answered_by[hard] = ENSEMBLE
-        except Unavailable:
-            answered_by[hard] = UNANSWERED
+    answered_by = np.zeros(len(student_scores), dtype=np.uint8)
+    hard = needs_ensemble(bundle.schema.label, bundle.cascade, student_scores)
+    if not hard.any():
+        return Answer(student_scores, answered_by)
+    try:
+        asked = await ask(bundle, matrix[hard], budget_s)
+    except Unavailable:
+        if not degrade:
+            raise
+        answered_by[hard] = UNANSWERED
+        return Answer(student_scores, answered_by)
+    scores = student_scores.copy()
+    scores[hard] = asked
+    answered_by[hard] = ENSEMBLE
     return Answer(scores, answered_by)

@@ -1,233 +1,158 @@
-"""The gateway: authenticates, decodes, scores, journals, answers. One plain class, one table of routes.
+"""The gateway: finds the endpoint of a request, says who asks, lets it answer, and renders what goes wrong.
 
-Knows HTTP and the order of steps; what each step does lives in `protocols`, `cascade`, `champion`,
-`cluster.journal` and `cluster.security`. Serve wraps it in `serve_apps.app`; tests call it as it is.
+One plain class for any number of models. Knows HTTP and the order of steps; what a route does lives in
+`serve_apps.endpoints`, the way of the rows in `serve_apps.served`. Serve wraps it in `serve_apps.app`; tests call it as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib.metadata
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-import msgspec
-import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
-from swagger_ui_bundle import swagger_ui_path
-
-from cluster.bundle import Bundle
-from cluster.errors import BadRequestShape, BodyTooLarge, HomeostatError, MethodNotAllowed, RouteNotFound, UnsupportedMediaType
-from cluster.journal import Writer, find_rows
-from cluster.records import Prediction
-from cluster.security import Authenticator
-from cluster.settings import Settings
-from serve_apps.cascade import ENSEMBLE, AskEnsemble, answer
-from serve_apps.champion import Champion
-from serve_apps.protocols import errors, openapi
-from serve_apps.protocols.labels import LABELS_A_ROW, decode_labels
-from serve_apps.protocols.rows import RowsCodec
+from cluster.errors import HomeostatError, MethodNotAllowed, Overloaded, RouteNotFound, UnknownModel
+from serve_apps import routes
+from serve_apps.http import Call, Receive, Scope, Send
+from serve_apps.load import Load
+from serve_apps.meter import Event, Meter
+from serve_apps.protocols import errors
+from serve_apps.protocols.plane import Answered, Reply
+from serve_apps.routes import Route
+from serve_apps.served import ServedModel
 
 logger = logging.getLogger("homeostat.serve")
-VERSION: Final = importlib.metadata.version("homeostat")
-_JSON: Final = "application/json"
-_LARGE_ROWS: Final = 256
-"""Blocks of at least this many rows are scored in a thread: some 2 ms during which the loop answers others."""
-
-Handler = Callable[["Gateway", Request], Awaitable[Response]]
+MOST_UNDER_WAY: Final = 1000
+"""Requests that may wait for something in one process; more are refused at once."""
+_FINER: Final = (413, 415, 422)
+_SHED_AFTER_S: Final = 1.0
+"""A loop that is this late with everything refuses what it can refuse cheaply, until it has caught up."""
 
 
 class Gateway:
-    """Answers for one model.
+    """Answers for some models.
 
     Parameters
     ----------
-    settings
-        The model's settings.
-    ask_ensemble
-        Scores rows by the ensemble of a version.
-
-    Raises
-    ------
-    NoChampion
-        When no version has been promoted yet.
+    models
+        At least one.
     """
 
-    def __init__(self, settings: Settings, ask_ensemble: AskEnsemble) -> None:
-        self._settings = settings
-        self._ask_ensemble = ask_ensemble
-        self._authenticator = Authenticator(settings.serving.token_env)
-        self._champion = Champion(settings.places.pointers(settings.model), parts=("student",))
-        self._root = settings.places.journal(settings.model)
-        self._journal = Writer(self._root, clock_ns=time.time_ns)
-        self._rows_of = functools.lru_cache(maxsize=4096)(functools.partial(find_rows, self._root))
-        self._codec = self._codec_of(self._champion.current)
-        self._follower: asyncio.Task[None] | None = None
+    def __init__(self, models: Iterable[ServedModel]) -> None:
+        self.models = {model.name: model for model in models}
+        self.only = next(iter(self.models.values())) if len(self.models) == 1 else None
+        self.meter = Meter()
+        self.load = Load()
+        self._under_way = 0
 
-    def _codec_of(self, bundle: Bundle) -> tuple[Bundle, RowsCodec]:
-        return bundle, RowsCodec(bundle.schema, model=self._settings.model, max_rows=self._settings.serving.max_rows)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as an ASGI application."""
+        reply = await self.respond(scope, receive)
+        head = [(b"content-type", reply.content_type.encode()), (b"content-length", str(len(reply.body)).encode())]
+        head += [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": head})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def __call__(self, request: Request) -> Response:
-        """Answer one request; every failure leaves in the documented shape."""
-        if self._follower is None:
-            self._follower = asyncio.create_task(self._follow_champion())
-        await asyncio.sleep(0)  # lets waiting requests be counted as ongoing, or autoscaling would never see them
+    async def respond(self, scope: Scope, receive: Receive) -> Reply:
+        """The whole answer to one request; every failure has the shape that its protocol documents."""
+        started = asyncio.get_running_loop().time()
+        path = str(scope["path"]).removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
+        call = Call(scope, receive, path=path, started=started)
+        route, call.parameters = routes.find(path)
+        self._under_way += 1
         try:
-            return await self._route(request)(self, request)
+            model, answered, reply = await self._answer(route, call)
+        finally:
+            self._under_way -= 1
+        self.note(route.pattern if route else "", call, model, answered, reply.status)
+        return reply
+
+    async def _answer(self, route: Route | None, call: Call) -> tuple[str, Answered | None, Reply]:
+        model = ""
+        try:
+            if route is None:
+                raise RouteNotFound(f"there is no '{call.path}'; there is: {', '.join(routes.PATHS)}")
+            endpoint = route.methods.get("GET" if call.method == "HEAD" else call.method)
+            if endpoint is None:
+                details = [{"found": call.method, "allowed": list(route.methods)}]
+                raise MethodNotAllowed(f"'{call.path}' takes {', '.join(route.methods)}, not {call.method}", details=details)
+            if isinstance(endpoint, routes.ForService):
+                return model, None, await endpoint.answer(self, call)
+            served = self.model(call)
+            model = served.name
+            if not endpoint.is_open:
+                served.authenticator.identify(call.headers)
+            self._admit()
+            serving = served.settings.serving
+            call.set_deadline(serving.timeout_s)
+            if call.method == "POST":
+                await call.read(most_bytes=serving.max_body_bytes)
+            answered, reply = await endpoint.answer(served, call)
+            if answered is not None:
+                reply = reply._replace(
+                    headers={**reply.headers, "X-Homeostat-Request": answered.request_id, "X-Homeostat-Bundle": answered.bundle}
+                )
         except HomeostatError as error:
-            status = errors.status_of(error)
-            if status >= 500:
-                logger.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
-            return Response(errors.render(error), status, errors.headers_of(error), _JSON)
+            return model, None, _refusal(route, call, error)
         except Exception:
-            logger.exception("%s %s failed", request.method, request.url.path)
-            return Response(errors.INTERNAL, 500, None, _JSON)
+            logger.exception("%s %s failed", call.method, call.path)
+            return model, None, _refusal(route, call, errors.INTERNAL)
+        return model, answered, reply
 
-    def _route(self, request: Request) -> Handler:
-        path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", "")).rstrip("/") or "/"
-        methods = ROUTES.get(path)
-        if methods is None:
-            raise RouteNotFound(f"there is no '{path}'; there is: {', '.join(ROUTES)}")
-        if request.method not in methods:
-            details = [{"found": request.method, "allowed": list(methods)}]
-            raise MethodNotAllowed(f"'{path}' takes {', '.join(methods)}, not {request.method}", details=details)
-        if path.startswith("/v1/"):
-            self._authenticator.identify(request.headers)
-        return methods[request.method]
+    def model(self, call: Call) -> ServedModel:
+        """The model that a request names, or the only one.
 
-    async def _follow_champion(self) -> None:
-        """Look at the champion pointer until the process ends."""
-        while True:
-            await asyncio.sleep(self._settings.serving.poll_s)
-            try:
-                if await asyncio.to_thread(self._champion.refresh):
-                    logger.info("version %s answers now", self._champion.current.version)
-            except Exception:  # a task's main loop: the next look may succeed
-                logger.exception("cannot follow the champion")
+        Raises
+        ------
+        UnknownModel
+            Listing those that are served.
+        """
+        name = call.parameters.get("model")
+        if name is not None:
+            return self.named(name)
+        if self.only is not None:
+            return self.only
+        raise UnknownModel(
+            f"several models are served here, and '{call.path}' names none; write for example '/{next(iter(self.models))}{call.path}'",
+            details=[{"found": None, "allowed": list(self.models)}],
+        )
 
-    def _current(self) -> tuple[Bundle, RowsCodec]:
-        """The champion and the codec of its schema; one assignment, so that a request sees both of one version."""
-        if self._codec[0] is not self._champion.current:
-            self._codec = self._codec_of(self._champion.current)
-        return self._codec
+    def named(self, name: str) -> ServedModel:
+        """The model of this name.
 
-    async def predict(self, request: Request) -> Response:
-        """POST /v1/predict: decode, score, journal, answer."""
-        body = await self._body(request)
-        now_ns = time.time_ns()
-        bundle, codec = self._current()
-        rows = codec.decode(body, now=now_ns / 1e9)
-        if len(rows.event_times) < _LARGE_ROWS:
-            matrix = bundle.encoder.columns(rows.columns)
-        else:
-            matrix = await asyncio.to_thread(bundle.encoder.columns, rows.columns)
-        scores, answered_by = await answer(bundle, matrix, self._ask_ensemble)
-        by_ensemble = (answered_by == ENSEMBLE).astype(np.uint8).tobytes()
-        request_id = self._journal.append(
-            Prediction(
-                bundle=bundle.version, event_times=rows.event_times, columns=rows.columns, scores=scores.tobytes(), by_ensemble=by_ensemble
+        Raises
+        ------
+        UnknownModel
+            Listing those that are served.
+        """
+        if name not in self.models:
+            raise UnknownModel(
+                f"model '{name}' is not served here; there is: {', '.join(self.models)}",
+                details=[{"found": name, "allowed": list(self.models)}],
             )
-        )
-        return Response(codec.encode(request_id, bundle.version, scores, answered_by), 200, None, _JSON)
+        return self.models[name]
 
-    async def labels(self, request: Request) -> Response:
-        """POST /v1/labels: check against the journal, append, acknowledge."""
-        body = await self._body(request)
-        labels = decode_labels(
-            body,
-            model=self._settings.model,
-            label=self._champion.current.schema.label,
-            rows_of=self._rows_of,
-            max_labels=LABELS_A_ROW * self._settings.serving.max_rows,
-        )
-        self._journal.append(labels)
-        return Response(b'{"accepted":%d}' % len(labels.entries), 200, None, _JSON)
+    def _admit(self) -> None:
+        if self._under_way > MOST_UNDER_WAY or self.load.lag_s > _SHED_AFTER_S:
+            raise Overloaded(
+                f"{self._under_way} requests are under way and the process is {self.load.lag_s:.1f} s behind; try again in a second"
+            )
 
-    async def model(self, request: Request) -> Response:  # noqa: ARG002
-        """GET /v1/model: the champion that answers."""
-        bundle = self._champion.current
-        content = {
-            "model": self._settings.model,
-            "bundle": bundle.version,
-            "created": bundle.manifest.created,
-            "task": bundle.schema.label.task,
-            "label": bundle.schema.label.model_dump(mode="json"),
-            "columns": [*bundle.schema.names, *bundle.schema.side_columns],
-            "time": bundle.schema.time,
-            "cascade": bundle.cascade,
-            "metrics": bundle.json("metrics.json"),
-        }
-        return _json(content)
-
-    async def live(self, request: Request) -> Response:  # noqa: ARG002
-        """GET /livez: the process is alive."""
-        return _json({"status": "alive"})
-
-    async def ready(self, request: Request) -> Response:  # noqa: ARG002
-        """GET /readyz: a champion is loaded."""
-        return _json({"status": "ready", "bundle": self._champion.current.version})
-
-    async def openapi(self, request: Request) -> Response:  # noqa: ARG002
-        """GET /openapi.json."""
-        schema = self._champion.current.schema
-        return _json(openapi.document(schema, model=self._settings.model, version=VERSION, max_rows=self._settings.serving.max_rows))
-
-    async def docs(self, request: Request) -> Response:
-        """GET /docs: the OpenAPI page, without the network."""
-        return Response(_DOCS.replace("ROOT", request.scope.get("root_path", "").rstrip("/")), 200, None, "text/html")
-
-    async def asset(self, request: Request) -> Response:
-        """GET /docs/…: Swagger UI's own files."""
-        name = request.url.path.rsplit("/", 1)[1]
-        content = await asyncio.to_thread((Path(swagger_ui_path) / name).read_bytes)
-        return Response(content, 200, {"Cache-Control": "max-age=86400"}, "text/css" if name.endswith("css") else "text/javascript")
-
-    async def _body(self, request: Request) -> bytes:
-        """Read a JSON body without ever holding more than is allowed."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != _JSON:
-            raise UnsupportedMediaType(f"the body's content type is '{kind or 'not given'}'; send the header: Content-Type: {_JSON}")
-        most = self._settings.serving.max_body_bytes
-        announced = request.headers.get("content-length", "0")
-        if not announced.isdecimal():
-            raise BadRequestShape("the header Content-Length is not a number")
-        chunks, size = [], int(announced)
-        if size <= most:
-            size = 0
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > most:
-                    break
-                chunks.append(chunk)
-        if size > most:
-            raise BodyTooLarge(f"the body has more than {most} bytes; send fewer rows at once, or raise serving.max_body_bytes")
-        return b"".join(chunks)
+    def note(self, route: str, call: Call, model: str, answered: Answered | None, status: int) -> None:
+        """Meter a request that was answered."""
+        seconds = asyncio.get_running_loop().time() - call.started
+        counts, bundle = (0, 0, 0), ""
+        if answered is not None:
+            bundle, counts = answered.bundle, answered.counts()
+        self.meter.note(Event(time.time() - seconds, model, route, call.method, status, seconds, bundle, *counts))
 
 
-def _json(content: Any) -> Response:
-    return Response(msgspec.json.encode(content), 200, None, _JSON)
-
-
-ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
-    "/v1/predict": {"POST": Gateway.predict},
-    "/v1/labels": {"POST": Gateway.labels},
-    "/v1/model": {"GET": Gateway.model},
-    "/livez": {"GET": Gateway.live},
-    "/readyz": {"GET": Gateway.ready},
-    "/docs": {"GET": Gateway.docs},
-    "/openapi.json": {"GET": Gateway.openapi},
-    "/docs/swagger-ui.css": {"GET": Gateway.asset},
-    "/docs/swagger-ui-bundle.js": {"GET": Gateway.asset},
-}
-
-_DOCS: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Homeostat</title>
-<link rel="stylesheet" href="ROOT/docs/swagger-ui.css"></head>
-<body><div id="page"></div><script src="ROOT/docs/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "ROOT/openapi.json", dom_id: "#page"})</script></body></html>
-"""
+def _refusal(route: Route | None, call: Call, error: HomeostatError) -> Reply:
+    status = errors.status_of(error)
+    if status >= 500 and error is not errors.INTERNAL:
+        logger.error("%s %s: %s: %s", call.method, call.path, type(error).__name__, error)
+    if route is not None and route.one_status and status in _FINER:
+        status = 400
+    render = route.render if route else errors.render
+    return Reply(status, render(error, status), headers=errors.headers_of(error) or {})

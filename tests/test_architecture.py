@@ -16,6 +16,7 @@ SHELLS = {
     "cluster/service.py",
     "monitoring/monitor.py",
     "serve_apps/app.py",
+    "serve_apps/metrics.py",
     "training/demo/story.py",
     "training/distributed.py",
     "training/reader.py",

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.schema import Feature, Floats, as_strings, numbers_of
+from cluster.arrow import as_strings, numbers_of
+from cluster.schema import Feature, Floats
 
 _MIN_COUNT: Final = 20  # as cluster.schema.freeze learns categories
 _MAX_CATEGORIES: Final = 1000

@@ -1,4 +1,4 @@
-"""Subcommands of this room: init, train, promote, rollback."""
+"""Subcommands of this room: init, train, promote, rollback, canary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.errors import RegistryError
+from cluster.errors import ConfigError, RegistryError
 from cluster.ledger import Ledger
 from cluster.registry import Registry
 from cluster.settings import load
@@ -40,6 +40,14 @@ def add(commands: Any) -> None:
     rollback.add_argument("--to", metavar="VERSION", help="go back to this version instead")
     rollback.add_argument("--reason", default="rolled back at the command line")
     rollback.set_defaults(run=_rollback)
+    canary = commands.add_parser("canary", help="let a version answer a share of the requests, beside the champion")
+    canary.add_argument("config", help="the model's YAML file")
+    what = canary.add_mutually_exclusive_group(required=True)
+    what.add_argument("--version", help="the challenger; it needs --share")
+    what.add_argument("--off", action="store_true", help="the champion answers all requests again")
+    canary.add_argument("--share", type=float, metavar="SHARE", help="of the requests, from 0 to 1; raising it moves no caller back")
+    canary.add_argument("--reason", default="asked for at the command line")
+    canary.set_defaults(run=_canary)
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -115,4 +123,26 @@ def _rollback(arguments: argparse.Namespace) -> int:
         raise RegistryError(f"model '{settings.model}' has had one champion only; there is none to go back to")
     promote(Registry(settings), ledger, target, by="homeostat rollback", reason=arguments.reason)
     console.print(f"version {target} is champion of {settings.model} again; replicas follow within {2 * settings.serving.poll_s:g} s")
+    return 0
+
+
+def _canary(arguments: argparse.Namespace) -> int:
+    if arguments.off != (arguments.share is None):
+        raise ConfigError("--version takes a --share of the requests, such as 0.1; --off takes none")
+    settings = load(arguments.config)
+    from training import trial
+
+    registry, by = Registry(settings), "homeostat canary"
+    ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)
+    within = f"replicas follow within {2 * settings.serving.poll_s:g} s"
+    if arguments.off:
+        ended = trial.end(registry, ledger, by=by, reason=arguments.reason)
+        console.print(
+            f"version {ended} is challenger of {settings.model} no more; {within}" if ended else f"{settings.model} has no challenger"
+        )
+        return 0
+    trial.begin(registry, ledger, arguments.version, share=arguments.share, by=by, reason=arguments.reason)
+    console.print(f"version {arguments.version} answers {100 * arguments.share:g} % of the requests for {settings.model}; {within}")
+    console.print(f"to keep it:  homeostat promote {arguments.config} {arguments.version}", soft_wrap=True)
+    console.print(f"to end it:   homeostat canary {arguments.config} --off", soft_wrap=True)
     return 0

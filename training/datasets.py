@@ -16,8 +16,8 @@ import pyarrow.dataset as pads
 from pyarrow import csv, fs
 
 from cluster import settings, storage
+from cluster.arrow import times_of
 from cluster.errors import ConfigError, DataError, StorageError
-from cluster.schema import times_of
 
 NAMED: Final = ("flights",)
 _CSV: Final = (".csv", ".csv.gz", ".tsv", ".tsv.gz")

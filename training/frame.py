@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from cluster.arrow import as_strings, column_of, numbers_of, times_of
 from cluster.history import label_array
-from cluster.schema import FeatureSchema, as_strings, column_of, numbers_of, times_of
+from cluster.schema import FeatureSchema
 
 TIME: Final = "__time__"
 

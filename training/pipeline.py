@@ -19,15 +19,17 @@ import pyarrow as pa
 from cluster import bundle as bundles
 from cluster import storage
 from cluster.bundle import CascadeRule
+from cluster.encoder import Encoder
 from cluster.errors import NotEnoughData
+from cluster.freeze import freeze
 from cluster.margin import is_hard
 from cluster.records import Pointer
 from cluster.registry import Registry
 from cluster.runtime import connect
-from cluster.schema import Encoder, FeatureSchema, Floats, Matrix, encode_labels, freeze, score_width
+from cluster.schema import FeatureSchema, Floats, Matrix, encode_labels, score_width
 from cluster.settings import Settings
 from monitoring.profile import build_profile
-from training import ensemble, evaluate, export, figures, frame, graphs
+from training import ensemble, evaluate, export, figures, frame, graphs, measure
 from training.conformal import cascade_rule
 from training.datasets import read_table
 from training.distill import Student, distill
@@ -72,6 +74,8 @@ class Fitted(NamedTuple):
     parity: dict[str, float]
     blend: Blend
     ensemble: onnx.ModelProto
+    rest: onnx.ModelProto | None
+    """The ensemble when XGBoost scores its own trees; None when they have no part in it."""
     student: Student
     cascade: CascadeRule
 
@@ -126,8 +130,11 @@ def train(settings: Settings, rows: pa.Table, *, run: str, reason: str, seed: in
     folder = bundles.new_folder(work)
     try:
         _write(folder, settings, split, members, fitted, metrics, lineage)
+        measure.equip(folder, split.whole.X[split.unseen])
         digest = bundles.seal(folder, model=settings.model, created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
-        bundles.Bundle(folder, digest=digest).warm()
+        sealed = bundles.Bundle(folder, digest=digest)
+        sealed.warm()
+        sealed.check_probe()
         return registry.register(
             folder,
             digest=digest,
@@ -164,6 +171,8 @@ def _fit(settings: Settings, split: Split, members: list[Member]) -> Fitted:
     scores = {name: graphs.run(graph, valid.X) for name, graph in made.items()}
     blend = ensemble.learn(label, valid.y, scores)
     whole = export.compose_ensemble(made, blend.weights, blend.calibration, label)
+    has_trees = blend.weights.get("xgboost", 0) > 0
+    rest = export.compose_ensemble(made, blend.weights, blend.calibration, label, given="xgboost") if has_trees else None
     teacher = graphs.run(whole, valid.X)
     parity["ensemble"] = export.check_parity("ensemble", ensemble.apply(label, blend, scores), whole, valid.X)
     student = distill(
@@ -173,7 +182,7 @@ def _fit(settings: Settings, split: Split, members: list[Member]) -> Fitted:
     parity["student"] = export.check_parity("student", student.score(label, probe), student.graph, probe)
     alone, asked = graphs.run(student.graph, held.X), graphs.run(whole, held.X)
     rule = cascade_rule(label, alone, asked, settings.serving.cascade, label_std=spread)
-    return Fitted(native, made, parity, blend, whole, student, rule)
+    return Fitted(native, made, parity, blend, whole, rest, student, rule)
 
 
 def _evaluate(split: Split, fitted: Fitted) -> dict[str, dict[str, float]]:
@@ -189,6 +198,8 @@ def _write(
 ) -> None:
     """Put every file of the bundle into its folder."""
     onnx.save(fitted.ensemble, str(folder / "ensemble.onnx"))
+    if fitted.rest is not None:
+        onnx.save(fitted.rest, str(folder / bundles.REST))
     onnx.save(fitted.student.graph, str(folder / "student.onnx"))
     onnx.save(export.encoding_graph(split.schema), str(folder / "encoding.onnx"))
     for member in members:

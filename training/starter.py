@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import yaml
 
 from cluster import settings, storage
+from cluster.arrow import column_of, times_of
 from cluster.errors import ConfigError, DataError
-from cluster.schema import Section, column_of, times_of
+from cluster.schema import Section
 from training import columns, datasets
 from training.guesses import LabelFacts, fit_sizes, label_facts
 

@@ -1,4 +1,4 @@
-"""Bare ASGI: one uvicorn process that decodes, scores and answers. The limit: what is left when every feature is left out.
+"""Bare ASGI: one uvicorn process that decodes, scores and answers. A limit: what is left when every feature is left out.
 
 python -m benchmarks.peers.bare_asgi BUNDLE PORT
 """

@@ -12,6 +12,7 @@ STATUS: Final[dict[type[errors.HomeostatError], int]] = {
     errors.Unauthenticated: 401,
     errors.RouteNotFound: 404,
     errors.UnknownModel: 404,
+    errors.NotServed: 404,
     errors.UnknownRequest: 404,
     errors.UnknownRow: 404,
     errors.MethodNotAllowed: 405,
@@ -22,6 +23,7 @@ STATUS: Final[dict[type[errors.HomeostatError], int]] = {
     errors.InvalidLabels: 422,
     errors.NoRows: 422,
     errors.RequestError: 400,
+    errors.CallerLeft: 499,
     errors.DeadlineExceeded: 504,
     errors.Unavailable: 503,
     errors.JournalError: 503,
@@ -63,16 +65,10 @@ def _listed(found: object) -> list[object]:
     return found if isinstance(found, list) else []
 
 
-def render(error: errors.HomeostatError) -> bytes:
+def render(error: errors.HomeostatError, status: int) -> bytes:  # noqa: ARG001 - other protocols repeat the status in the body
     """The error as JSON."""
     body = ErrorBody(type=type(error).__name__, message=error.message, details=[dict(detail) for detail in error.details])
     return msgspec.json.encode(ErrorAnswer(body))
 
 
-INTERNAL: Final = msgspec.json.encode(
-    ErrorAnswer(
-        ErrorBody(
-            type="InternalError", message="the service failed to answer; the failure has been logged, the same request may succeed later"
-        )
-    )
-)
+INTERNAL: Final = errors.InternalError("the service failed to answer; the failure has been logged, the same request may succeed later")

@@ -1,24 +1,41 @@
-"""The OpenAPI document of the service, generated from the feature schema so that it cannot go stale."""
+"""The OpenAPI document of a model, generated from its feature schema so that it cannot go stale."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cluster.schema import Feature, FeatureSchema
-from serve_apps.protocols.labels import LABELS_A_ROW
+from cluster.schema import FeatureSchema
+from serve_apps.protocols import openapi_peers, openapi_typed
+from serve_apps.protocols.openapi_parts import PARAMETERS
 
-_REF = {"$ref": "#/components/schemas/Error"}
 
-
-def document(schema: FeatureSchema, *, model: str, version: str, max_rows: int) -> dict[str, Any]:
+def document(schema: FeatureSchema, *, model: str, version: str, max_rows: int, secured: bool = False, mount: str = "") -> dict[str, Any]:
     """OpenAPI 3.0.3 for one model (the version that the offline page can draw).
 
     Parameters
     ----------
     version
         Of Homeostat.
+    secured
+        Whether a token is required.
+    mount
+        What comes before `/v1`: `/NAME` where several models are served.
     """
-    row = _row(schema)
+    schemas = openapi_typed.schemas(schema, model=model, max_rows=max_rows)
+    paths = openapi_typed.paths(schema, mount=mount)
+    for part in (
+        openapi_peers.open_inference(schema, model=model),
+        openapi_peers.tf_serving(schema, model=model),
+        openapi_peers.torchserve(schema, model=model),
+        openapi_peers.mlflow(schema, mount=mount),
+    ):
+        paths |= part.paths
+        schemas |= part.schemas
+    components: dict[str, Any] = {"schemas": schemas, "parameters": PARAMETERS}
+    if secured:
+        components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    else:
+        paths = {path: {method: _unsecured(found) for method, found in methods.items()} for path, methods in paths.items()}
     return {
         "openapi": "3.0.3",
         "info": {
@@ -26,155 +43,12 @@ def document(schema: FeatureSchema, *, model: str, version: str, max_rows: int) 
             "version": version,
             "description": f"Predicts `{schema.label.name}` ({schema.label.task}).",
         },
-        "paths": {
-            "/v1/predict": {
-                "post": _operation(
-                    "Score rows", "predict", _predict_body(row, max_rows), "PredictAnswer", "404", "413", "415", "422", "503"
-                )
-            },
-            "/v1/labels": {
-                "post": _operation(
-                    "Send late labels", "labels", _labels_body(schema, max_rows), "LabelsAnswer", "404", "413", "415", "422", "503"
-                )
-            },
-            "/v1/model": {"get": _operation("The champion that answers", "model", None, "Model", "503")},
-            "/livez": {"get": _operation("Is the process alive", "livez", None, "Health")},
-            "/readyz": {"get": _operation("Is a champion loaded", "readyz", None, "Health", "503")},
-        },
-        "components": {"schemas": {"Row": row, **_answers(schema), **_ERROR}},
+        "paths": paths,
+        "components": components,
     }
 
 
-def _operation(summary: str, name: str, body: dict[str, Any] | None, answer: str, *statuses: str) -> dict[str, Any]:
-    ok = {"description": "OK", "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}}}
-    failures = {s: {"description": _REASONS[s], "content": {"application/json": {"schema": _REF}}} for s in ("400", "401", *statuses)}
-    operation: dict[str, Any] = {
-        "summary": summary,
-        "operationId": name,
-        "responses": {"200": ok, **(failures if body or statuses else {})},
-    }
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    return operation
-
-
-_REASONS = {
-    "400": "Not JSON, or of another shape",
-    "401": "A token is required",
-    "404": "No such model, request or row",
-    "413": "Too large",
-    "415": "Not application/json",
-    "422": "Rows or labels that do not fit the schema; details lists where",
-    "503": "Cannot answer now; try again",
-}
-
-
-_TIME = {"anyOf": [{"type": "string", "nullable": True}, {"type": "number"}]}
-
-
-def _scalar(number: str) -> dict[str, Any]:
-    return {"anyOf": [{"type": "string", "nullable": True}, {"type": number}, {"type": "boolean"}]}
-
-
-def _row(schema: FeatureSchema) -> dict[str, Any]:
-    properties = {feature.name: _property(feature) for feature in schema.features}
-    properties |= {name: _scalar("number") | {"description": "Protected; not read by the model."} for name in schema.side_columns}
-    required = list(properties)
-    if schema.time is not None:
-        properties[schema.time] = _TIME | {
-            "description": "When the row happened: ISO 8601 or seconds since 1970. Left out: now.",
-        }
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, "example": _example(schema)}
-
-
-def _property(feature: Feature) -> dict[str, Any]:
-    kind: dict[str, Any] = {"type": "number", "nullable": True} if feature.type == "number" else _scalar("integer")
-    notes = [feature.description, "null: missing."]
-    if feature.range is not None:
-        notes.append(f"Usually {feature.range[0]:g} to {feature.range[1]:g}; other numbers are answered and counted.")
-    if feature.categories is not None:
-        shown = ", ".join(feature.categories[:12]) + (", …" if len(feature.categories) > 12 else "")
-        notes.append(f"Known: {shown}. Others are scored as unknown.")
-    return kind | {"description": " ".join(note for note in notes if note)}
-
-
-def _example(schema: FeatureSchema) -> dict[str, Any]:
-    row: dict[str, Any] = {f.name: _example_value(f) for f in schema.features}
-    row |= dict.fromkeys(schema.side_columns)
-    return row | ({schema.time: "2026-01-01T08:00:00Z"} if schema.time else {})
-
-
-def _example_value(feature: Feature) -> Any:
-    if feature.categories:
-        return feature.categories[0]
-    return round(sum(feature.range) / 2, 3) if feature.range else 1.0
-
-
-def _predict_body(row: dict[str, Any], max_rows: int) -> dict[str, Any]:
-    rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}, "minItems": 1, "maxItems": max_rows}
-    model = {"type": "string", "nullable": True, "description": "Optional; refused when it is not this service's model."}
-    return {
-        "type": "object",
-        "required": ["rows"],
-        "properties": {"rows": rows, "model": model},
-        "additionalProperties": False,
-        "example": {"rows": [row["example"]]},
-    }
-
-
-def _label_value(schema: FeatureSchema) -> dict[str, Any]:
-    return {"type": "number"} if schema.label.task == "regression" else {"enum": list(schema.label.classes or ())}
-
-
-def _labels_body(schema: FeatureSchema, max_rows: int) -> dict[str, Any]:
-    entry = {
-        "type": "object",
-        "required": ["request_id", "row", "label"],
-        "properties": {"request_id": {"type": "string"}, "row": {"type": "integer", "minimum": 0}, "label": _label_value(schema)},
-        "additionalProperties": False,
-    }
-    labels = {"type": "array", "items": entry, "minItems": 1, "maxItems": LABELS_A_ROW * max_rows}
-    return {
-        "type": "object",
-        "required": ["labels"],
-        "properties": {"labels": labels, "model": {"type": "string", "nullable": True}},
-        "additionalProperties": False,
-    }
-
-
-def _answers(schema: FeatureSchema) -> dict[str, Any]:
-    answer = {
-        "prediction": _label_value(schema),
-        "answered_by": {"enum": ["student", "ensemble"]},
-        "probability": {"type": "number", "minimum": 0, "maximum": 1},
-        "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
-        "degraded": {"type": "boolean", "description": "The ensemble was asked and did not answer in time; the student stood in."},
-    }
-    rows = {"type": "array", "items": {"type": "object", "required": ["prediction", "answered_by"], "properties": answer}}
-    text = {"type": "string"}
-    named = {"request_id": text, "model": text, "bundle": text, "predictions": rows}
-    return {
-        "PredictAnswer": {"type": "object", "required": list(named), "properties": named},
-        "LabelsAnswer": {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}},
-        "Model": {"type": "object", "required": ["model", "bundle", "task"], "properties": {"model": text, "bundle": text, "task": text}},
-        "Health": {"type": "object", "required": ["status"], "properties": {"status": text}},
-    }
-
-
-_ERROR = {
-    "Error": {
-        "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["type", "message", "details"],
-                "properties": {
-                    "type": {"type": "string", "description": "Name of the error"},
-                    "message": {"type": "string"},
-                    "details": {"type": "array", "items": {"type": "object"}},
-                },
-            }
-        },
-    }
-}
+def _unsecured(operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation that nobody needs a token for."""
+    responses = {status: response for status, response in operation["responses"].items() if status != "401"}
+    return {name: part for name, part in operation.items() if name != "security"} | {"responses": responses}

@@ -35,6 +35,14 @@ class Answered(NamedTuple):
     answered_by: npt.NDArray[np.uint8]
     """Who answered each row (`serve_apps.cascade`): STUDENT, ENSEMBLE or UNANSWERED; shape (n,)."""
 
+    def counts(self) -> tuple[int, int, int]:
+        """Rows answered by the student, by the ensemble, and by the student in the ensemble's place."""
+        if len(self.answered_by) == 1:
+            who = self.answered_by[0]
+            return int(who == 0), int(who == 1), int(who == 2)
+        student, ensemble, degraded = np.bincount(self.answered_by, minlength=3).tolist()
+        return student, ensemble, degraded
+
 
 Headers = Sequence[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case."""

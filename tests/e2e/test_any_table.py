@@ -100,12 +100,12 @@ def test_a_csv_without_a_time_is_trained_and_served(
     out.write_text(json.dumps(content))
     assert main(["train", str(out)]) == 0, capsys.readouterr().err
     settings = load(out)
-    url = service.up(settings, str(out))
+    url = service.up({str(out): settings})
     try:
         sure = {"length": 7.5, "width": 5.0, "colour": "red"}
         answer = httpx.post(f"{url}/v1/predict", json={"rows": [sure, sure]}, timeout=10).json()["predictions"]
     finally:
-        service.down(settings)
+        service.down([settings])
 
     if task == "multiclass":
         assert [row["prediction"] for row in answer] == ["large", "large"]

@@ -113,7 +113,7 @@ def test_the_loop_survives_the_death_of_every_role(config: Path, ray_cluster: Lo
     settings = load(config)
     first = Registry(settings).champion()
     static = Bundle(Path(first.uri), version=first.version, digest=first.digest)
-    url = service.up(settings, str(config))
+    url = service.up({str(config): settings})
     disturbance = Disturbance(settings, ray_cluster)
     try:
         table = pq.read_table(config.parent / "trips.parquet")
@@ -141,7 +141,7 @@ def test_the_loop_survives_the_death_of_every_role(config: Path, ray_cluster: Lo
         commands = descendants(ray_cluster.pid).values()
         assert all(any(name in command for command in commands) for name in disturbance.killed), "a role did not come back"
     finally:
-        service.down(settings)
+        service.down([settings])
 
 
 def _check_the_ledger(settings: Settings) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pyarrow as pa
 import pytest
 
-from cluster.bundle import Graph
+from cluster.bundle import COSTS, REST, TREES, Bundle, seal
+from cluster.costs import Costs, Curve
+from cluster.encoder import Encoder
 from cluster.errors import BundleError, ParityError
-from cluster.schema import Encoder, Feature, FeatureSchema, Label
+from cluster.schema import Feature, FeatureSchema, Label, Matrix
+from cluster.scorer import TOLERANCE, Graph, Native, worst
+from tests.builders import CREATED, make_bundle, make_costs
 from tests.unit.training import tables
-from training import ensemble, export, graphs
+from training import ensemble, export, graphs, measure, trees
 from training.ensemble import Blend, Calibration
 from training.members import Crew
 
@@ -52,6 +61,107 @@ def test_the_composed_graph_equals_blending_in_numpy(fitted, calibration, tmp_pa
     np.testing.assert_allclose(served(X[:1]), expected[:1], rtol=2e-5, atol=2e-5)
 
 
+BLENDS = [{"xgboost": 0.5, "torch": 0.3, "linear": 0.2}, {"xgboost": 1.0, "torch": 0.0, "linear": 0.0}]
+
+
+def write_bundle(folder: Path, fitted: Any, weights: dict[str, float], *, costs: Costs) -> str:
+    """The fitted members as a sealed bundle whose student is its trees alone."""
+    members, natives, _ = fitted
+    schema = members[0].schema
+    calibration = Calibration(slope=1.7) if schema.label.task != "regression" else Calibration()
+    made = {m.name: m.to_onnx(natives[m.name]) for m in members}
+    make_bundle(folder, schema=schema, measured=False)
+    parts = {
+        "ensemble": export.compose_ensemble(made, weights, calibration, schema.label),
+        "ensemble_rest": export.compose_ensemble(made, weights, calibration, schema.label, given="xgboost"),
+        "student": export.compose_ensemble(made, {"xgboost": 1.0}, calibration, schema.label),
+    }
+    for name, graph in parts.items():
+        (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
+    (folder / TREES).write_bytes(natives["xgboost"])
+    (folder / COSTS).write_bytes(msgspec.json.encode(costs))
+    return seal(folder, model="toy", created=CREATED)
+
+
+def native_from(rows: int) -> Costs:
+    """Costs by which XGBoost's own trees pay from this many rows on."""
+    return make_costs(
+        ensemble=Curve(rows=[1, rows - 1, rows], seconds=[1e-6, 1e-3, 1.0]), native=Curve(rows=[1, rows - 1, rows], seconds=[1e-3] * 3)
+    )
+
+
+@pytest.mark.parametrize("weights", BLENDS, ids=["blend", "trees alone"])
+def test_the_trees_given_from_outside_score_as_the_whole_graph(fitted, weights, tmp_path):
+    write_bundle(tmp_path / "bundle", fitted, weights, costs=make_costs())
+    whole = Graph(tmp_path / "bundle" / "ensemble.onnx")
+    native = Native(tmp_path / "bundle" / TREES, tmp_path / "bundle" / REST)
+    for rows in (1, 7, 200):
+        assert worst(native(fitted[2][:rows]), whole(fitted[2][:rows]))[1] <= TOLERANCE
+
+
+def test_many_rows_take_the_native_trees_and_few_the_graph(fitted, tmp_path):
+    write_bundle(tmp_path / "bundle", fitted, BLENDS[0], costs=native_from(64))
+    bundle, X = Bundle(tmp_path / "bundle"), fitted[2]
+    bundle.warm()
+    whole, native = Graph(bundle.folder / "ensemble.onnx"), Native(bundle.folder / TREES, bundle.folder / REST)
+    np.testing.assert_array_equal(bundle.ensemble(X[:63]), whole(X[:63]))
+    np.testing.assert_array_equal(bundle.ensemble(X[:64]), native(X[:64]))
+
+
+def test_a_bundle_whose_native_trees_never_pay_does_not_load_them(fitted, tmp_path):
+    write_bundle(tmp_path / "bundle", fitted, BLENDS[0], costs=make_costs())
+    (tmp_path / "bundle" / TREES).write_bytes(b"no trees")
+    seal(tmp_path / "bundle", model="toy", created=CREATED)
+    assert Bundle(tmp_path / "bundle").ensemble(fitted[2]).shape[0] == len(fitted[2])
+
+
+def test_the_probe_is_scored_by_the_native_trees_too(fitted, tmp_path):
+    members, natives, X = fitted
+    folder = tmp_path / "bundle"
+    write_bundle(folder, fitted, BLENDS[0], costs=native_from(64))
+    measure.equip(folder, X)
+    (folder / COSTS).write_bytes(msgspec.json.encode(native_from(64)))
+    given = export.compose_ensemble(
+        {"xgboost": members[0].to_onnx(natives["xgboost"])}, {"xgboost": 0.9}, Calibration(), members[0].schema.label, given="xgboost"
+    )
+    (folder / REST).write_bytes(given.SerializeToString())
+    seal(folder, model="toy", created=CREATED)
+    with pytest.raises(BundleError, match="the ensemble by XGBoost's own trees scores row"):
+        Bundle(folder).check_probe()
+
+
+SIZES = (1, 2, 3, 7, 16, 64, 100)
+
+
+def in_blocks(score: Callable[[Matrix], Matrix], matrix: Matrix, size: int) -> Matrix:
+    return np.concatenate([score(matrix[i : i + size]) for i in range(0, len(matrix), size)])
+
+
+def test_a_student_scores_a_row_to_the_bit_whatever_it_is_scored_with(fitted, tmp_path):
+    write_bundle(tmp_path / "bundle", fitted, BLENDS[0], costs=make_costs())
+    bundle, X = Bundle(tmp_path / "bundle"), fitted[2]
+    together = bundle.student(X)
+    for size in SIZES:
+        np.testing.assert_array_equal(in_blocks(bundle.student, X, size), together)
+
+
+def test_an_ensemble_scores_a_row_within_the_tolerance_whatever_it_is_scored_with(fitted, tmp_path):
+    write_bundle(tmp_path / "bundle", fitted, BLENDS[0], costs=native_from(64))
+    bundle, again, X = Bundle(tmp_path / "bundle"), Bundle(tmp_path / "bundle"), fitted[2]
+    together = bundle.ensemble(X)
+    for size in SIZES:
+        blocks = in_blocks(bundle.ensemble, X, size)
+        assert worst(blocks, together)[1] <= TOLERANCE
+        np.testing.assert_array_equal(in_blocks(again.ensemble, X, size), blocks)
+
+
+def test_native_trees_score_a_row_to_the_bit_whatever_it_is_scored_with(fitted):
+    _, natives, X = fitted
+    booster = trees.load(natives["xgboost"])
+    for size in SIZES:
+        np.testing.assert_array_equal(in_blocks(booster.inplace_predict, X, size), booster.inplace_predict(X))
+
+
 def test_members_without_weight_are_left_out(fitted):
     members, natives, X = fitted
     label = members[0].schema.label
@@ -61,6 +171,20 @@ def test_members_without_weight_are_left_out(fitted):
     assert not [n.name for n in graph.graph.node if n.name.startswith(("torch.", "xgboost."))]
     (linear,) = (m for m in members if m.name == "linear")
     np.testing.assert_allclose(graphs.run(graph, X), linear.score(natives["linear"], X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("calibration", [Calibration(), Calibration(slope=1.7, intercept=-0.4), Calibration(slope=0.3)])
+@pytest.mark.parametrize("name", ["xgboost", "torch", "linear"])
+def test_a_single_member_is_calibrated_as_in_numpy(fitted, name, calibration):
+    members, natives, X = fitted
+    label = members[0].schema.label
+    if label.task == "multiclass":
+        calibration = Calibration(slope=calibration.slope)
+    (member,) = (m for m in members if m.name == name)
+    graph = export.compose_ensemble({name: member.to_onnx(natives[name])}, {name: 1.0}, calibration, label)
+    expected = ensemble.adjust(label, calibration, member.score(natives[name], X))
+    np.testing.assert_allclose(graphs.run(graph, X), expected, rtol=2e-5, atol=2e-5)
+    assert "Log" not in [n.op_type for n in graph.graph.node]
 
 
 def test_a_weighted_member_without_a_graph_is_refused():

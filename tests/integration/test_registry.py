@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -106,6 +107,56 @@ def test_moving_a_pointer_publishes_it(store: Store) -> None:
     assert read_pointers(uri) == moved
     store.registry.move("challenger", None)
     assert read_pointers(uri) == Pointers(model=MODEL, champion=store.pointer)
+
+
+@pytest.fixture
+def second(store: Store) -> Iterator[Pointer]:
+    """A second version, for the time of a test; the first is champion before and after, and nobody challenger."""
+    client = store.registry._client
+    first = client.get_model_version(MODEL, "1")
+    tags = {"homeostat.digest": store.digest, "homeostat.run": "late-second"}
+    version = str(client.create_model_version(MODEL, first.source, first.run_id, tags=tags).version)
+    yield store.registry.locate(version)
+    store.registry.move("champion", "1")
+    store.registry.move("challenger", None)
+    client.delete_model_version(MODEL, version)
+
+
+def test_a_challengers_share_is_published_and_goes_with_it(store: Store, second: Pointer) -> None:
+    uri = store.settings.places.pointers(MODEL)
+    moved = store.registry.move("challenger", second.version, share=0.1)
+    assert moved == Pointers(model=MODEL, champion=store.pointer, challenger=second, challenger_share=0.1)
+    assert read_pointers(uri) == Registry(store.settings).pointers() == moved
+    assert store.registry.move("challenger", second.version, share=1.0).challenger_share == 1.0
+    assert store.registry.move("challenger", None) == Pointers(model=MODEL, champion=store.pointer)
+    assert store.registry.move("challenger", second.version).challenger_share == 0.0
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused_and_nothing_moves(store: Store, share: float) -> None:
+    with pytest.raises(RegistryError, match=f"a challenger's share of the requests is between 0 and 1; found {share:g}"):
+        store.registry.move("challenger", "1", share=share)
+    assert store.registry.pointers() == Pointers(model=MODEL, champion=store.pointer)
+
+
+def test_a_challenger_that_becomes_champion_is_challenger_no_more(store: Store, second: Pointer) -> None:
+    store.registry.move("challenger", second.version, share=0.5)
+    assert store.registry.move("champion", second.version) == Pointers(model=MODEL, champion=second)
+
+
+def test_a_challenger_stays_when_another_version_becomes_champion(store: Store, second: Pointer) -> None:
+    store.registry.move("champion", second.version)
+    moved = store.registry.move("challenger", "1", share=0.5)
+    assert moved == store.registry.move("champion", second.version)
+    assert moved == Pointers(model=MODEL, champion=second, challenger=store.pointer, challenger_share=0.5)
+
+
+def test_a_share_that_somebody_wrote_by_hand_is_checked(store: Store, second: Pointer) -> None:
+    store.registry.move("challenger", second.version, share=0.5)
+    store.registry._client.set_model_version_tag(MODEL, second.version, "homeostat.challenger_share", "half")
+    with pytest.raises(RegistryError, match=r"'homeostat\.challenger_share' of the challenger is 'half'; allowed: 0 to 1"):
+        store.registry.pointers()
+    assert store.registry.move("challenger", second.version, share=0.5).challenger_share == 0.5
 
 
 def test_taking_away_a_pointer_that_is_not_there_is_harmless(store: Store) -> None:

@@ -30,7 +30,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, http_port: int) -> Settin
     """A model whose first version is published."""
     root = tmp_path_factory.mktemp("served")
     builders.make_champion(root)
-    return builders.make_settings(root, port=http_port, poll_s=0.1, max_rows=5000)
+    ensemble = {"placement": "deployment"}
+    return builders.make_settings(root, port=http_port, poll_s=0.1, max_rows=5000, ensemble=ensemble)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,8 @@ def url(settings: Settings, ray_cluster: LocalCluster) -> Iterator[str]:
     """The base URL of its service."""
     path = Path(settings.places.root) / "model.yaml"
     path.write_text(yaml.safe_dump(settings.dump()))
-    yield service.up(settings, str(path), loop=False)
-    service.down(settings)
+    yield service.up({str(path): settings}, loop=False)
+    service.down([settings])
 
 
 def predict(client: httpx.Client, **row: Any) -> httpx.Response:

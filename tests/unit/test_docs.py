@@ -15,8 +15,8 @@ import yaml
 
 from cluster import cli, errors
 from monitoring import exporter
-from serve_apps.gateway import ROUTES
 from serve_apps.protocols.errors import status_of
+from serve_apps.routes import PATHS
 from training import commands, demo
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_every_refusal_is_documented_with_its_status():
 
 def test_every_route_is_documented():
     page = (ROOT / "docs/how-to/serve.md").read_text()
-    assert [path for path in ROUTES if not path.startswith("/docs/") and f"`{path}`" not in page] == []
+    assert [path for path in PATHS if not path.startswith("/docs/") and f"`{path}`" not in page] == []
 
 
 def test_every_metric_is_documented_and_none_is_made_up():

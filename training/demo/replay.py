@@ -18,7 +18,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from cluster.schema import FeatureSchema, Scalar, times_of
+from cluster.arrow import times_of
+from cluster.schema import FeatureSchema, Scalar
 
 _HOUR_S: Final = 3600.0
 _DAY_S: Final = 86400.0

@@ -20,13 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster import storage
+from cluster.arrow import times_of
 from cluster.bundle import Bundle
 from cluster.errors import ConfigError
 from cluster.ledger import Closed, Ledger
 from cluster.records import RetrainRequest
 from cluster.registry import Registry
 from cluster.runtime import NAMESPACE, LocalCluster, connect, free_port, is_free, monitor_name, steward_name
-from cluster.schema import times_of
 from cluster.settings import Settings, absolute, load
 from monitoring.verdicts import VerdictLog
 from training import pipeline
@@ -57,7 +57,7 @@ def tell(config: str, *, root: str, quick: bool, keep: bool) -> int:
         with _timed(wall, "train"):
             static = _train(settings)
         with _timed(wall, "serve"):
-            url = service.up(settings, str(path))
+            url = service.up({str(path): settings})
             console.print(f"[bold]3[/bold]  serving at {url}")
         with _timed(wall, "replay"):
             memory = Memory(cluster.pid)

@@ -1,12 +1,13 @@
 import io
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.report import Line, Ratios, Report, Role
+from benchmarks.report import Line, Ratios, Report, Role, Target
 
 LINES = [
     Line(who="Homeostat", role="ours", case="16", figures={"requests/s": 3000.0, "p99 ms": 4.5}),
@@ -38,6 +39,43 @@ def test_a_contender_that_answered_nothing_makes_no_ratio_instead_of_an_infinite
         msgspec.structs.replace(LINES[1], figures={"requests/s": 5.0}),
     ]
     assert report.ratios(lines, of="requests/s")[1].to_ours is None
+
+
+def test_where_there_are_several_limits_the_best_is_the_measure():
+    lines = [*LINES, Line(who="barer", role="limit", case="16", figures={"requests/s": 5000.0, "p99 ms": 9.0})]
+    assert [ratio.to_limit for ratio in report.ratios(lines, of="requests/s")] == [0.6, 0.12, 0.8, None, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("bound", "found", "is_met"),
+    [("at least", 3.0, True), ("at least", 2.9, False), ("at most", 3.0, True), ("at most", 3.1, False), ("at most", None, False)],
+)
+def test_a_target_is_met_up_to_its_bound_and_never_unmeasured(bound: Literal["at least", "at most"], found: float | None, is_met: bool):
+    assert Target(what="rate", bound=bound, wanted=3, found=found).is_met is is_met
+
+
+def test_targets_and_what_was_not_measured_are_said_below_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    screen = Console(file=io.StringIO(), width=100)
+    monkeypatch.setattr(report, "console", screen)
+    made = Report(
+        name="example",
+        context=report.context(quick=True),
+        setup={},
+        lines=LINES,
+        compared="requests/s",
+        ratios=report.ratios(LINES, of="requests/s"),
+        targets=[
+            Target(what="rate / best peer's", bound="at least", wanted=3, found=5),
+            Target(what="p99 / another's", bound="at most", wanted=0.5, found=None),
+        ],
+        not_measured={"BentoML": "the environment [bentoml] cannot be made"},
+    )
+    report.publish(made, title="an example", folder=tmp_path)
+    assert isinstance(screen.file, io.StringIO)
+    said = screen.file.getvalue().splitlines()
+    assert "BentoML: not measured: the environment [bentoml] cannot be made" in said
+    assert "rate / best peer's: 5.00; wanted at least 3: met" in said
+    assert "p99 / another's: not measured; wanted at most 0.5" in said
 
 
 def test_the_table_shows_figures_and_ratios_side_by_side():

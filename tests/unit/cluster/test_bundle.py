@@ -7,17 +7,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.json import encode
 
-from cluster.bundle import MANIFEST, Bundle, Graph, new_folder, seal, verify
+from cluster import probe
+from cluster.bundle import MANIFEST, Bundle, new_folder, seal, verify
 from cluster.errors import BundleError, BundleTampered
-from tests.builders import CREATED, ENSEMBLE_WEIGHTS, MODEL, STUDENT_WEIGHTS, expected_scores, make_bundle, make_graph, make_schema
+from cluster.probe import Probe
+from tests.builders import (
+    CREATED,
+    ENSEMBLE_WEIGHTS,
+    MODEL,
+    STUDENT_WEIGHTS,
+    expected_scores,
+    make_bundle,
+    make_costs,
+    make_graph,
+    make_probe,
+    make_schema,
+)
 
 FILES = [
     "cascade.json",
+    "costs.json",
     "ensemble.onnx",
     "lineage.json",
     "members/linear.json",
     "metrics.json",
+    "probe.arrow",
     "profile.json",
     "schema.json",
     "student.onnx",
@@ -122,9 +138,12 @@ def test_a_bundle_without_a_required_file_cannot_be_sealed(bundle_folder: Path) 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("schema.json", lambda: b'{"features": []}', "sealed with a wrong schema.json or cascade.json"),
-        ("schema.json", lambda: b"{", "sealed with a wrong schema.json or cascade.json"),
-        ("cascade.json", lambda: b"[]", "sealed with a wrong schema.json or cascade.json"),
+        ("schema.json", lambda: b'{"features": []}', "sealed with a wrong schema.json, cascade.json or costs.json"),
+        ("schema.json", lambda: b"{", "sealed with a wrong schema.json, cascade.json or costs.json"),
+        ("cascade.json", lambda: b"[]", "sealed with a wrong schema.json, cascade.json or costs.json"),
+        ("costs.json", lambda: b"{}", "sealed with a wrong schema.json, cascade.json or costs.json"),
+        ("costs.json", lambda: encode(make_costs()).replace(b"[1,8", b"[9,8"), "sizes must be positive and ascending"),
+        ("costs.json", lambda: encode(make_costs()).replace(b"[1,8", b"[8"), "4 sizes and 5 costs make no curve"),
         ("student.onnx", lambda: b"x", "is not a graph that can be run"),
         ("student.onnx", lambda: make_graph(STUDENT_WEIGHTS, outputs=2), "has 1 inputs and 2 outputs"),
     ],
@@ -136,24 +155,6 @@ def test_a_bundle_sealed_with_a_part_that_cannot_be_used_is_refused(
     reseal(bundle_folder)
     with pytest.raises(BundleError, match=message):
         Bundle(bundle_folder)
-
-
-def test_a_graph_with_two_outputs_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "two.onnx"
-    path.write_bytes(make_graph((1.0,), outputs=2))
-    with pytest.raises(BundleError, match="has 1 inputs and 2 outputs; a scoring graph has one of each"):
-        Graph(path)
-
-
-def test_a_graph_scores_one_row_as_it_scores_it_among_many(tmp_path: Path) -> None:
-    path = tmp_path / "one.onnx"
-    path.write_bytes(make_graph((0.5, -0.25)))
-    graph = Graph(path)
-    matrix = np.random.default_rng(7).normal(size=(50, 2)).astype(np.float32)
-    matrix[3, 1] = np.nan
-    together = graph(matrix)
-    assert together.shape == (50, 1)
-    np.testing.assert_array_equal(np.concatenate([graph(matrix[i : i + 1]) for i in range(50)]), together)
 
 
 def test_folders_under_construction_do_not_meet(tmp_path: Path) -> None:
@@ -168,3 +169,68 @@ def test_the_answer_is_the_students_and_the_ensembles_for_hard_rows(bundle_folde
     bundle = Bundle(bundle_folder)
     matrix = np.array([[0, 0, 0], [5000, 0, 0]], dtype=np.float32)
     np.testing.assert_array_equal(bundle.answer(matrix), np.concatenate([bundle.ensemble(matrix[:1]), bundle.student(matrix[1:])]))
+
+
+def test_a_bundle_reproduces_the_scores_of_its_probe(bundle_folder: Path) -> None:
+    bundle = Bundle(bundle_folder)
+    bundle.check_probe()
+    found, made = bundle.probe(), make_probe(3)
+    assert found is not None
+    np.testing.assert_array_equal(found.matrix, made.matrix)
+    np.testing.assert_array_equal(found.expected["student"], made.expected["student"])
+    np.testing.assert_array_equal(found.expected["ensemble"], made.expected["ensemble"])
+
+
+@pytest.mark.parametrize("part", ["student", "ensemble"])
+def test_a_part_that_no_longer_scores_as_it_did_is_named_with_row_and_difference(bundle_folder: Path, part: str) -> None:
+    (bundle_folder / f"{part}.onnx").write_bytes(make_graph((0.002, -0.1, 0.9)))
+    reseal(bundle_folder)
+    bundle = Bundle(bundle_folder)
+    with pytest.raises(BundleError, match=rf"the {part} scores row [1-4] of its probe 0\.\d+ away from the day it was built") as caught:
+        bundle.check_probe()
+    assert caught.value.details[0]["part"] == part
+
+
+def test_a_part_that_is_not_loaded_is_not_checked(bundle_folder: Path) -> None:
+    (bundle_folder / "ensemble.onnx").write_bytes(make_graph((0.002, -0.1, 0.9)))
+    reseal(bundle_folder)
+    Bundle(bundle_folder, parts=("student",)).check_probe()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(lambda: b"no arrow", "sealed with a wrong probe.arrow"), (lambda: None, "sealed with a probe.arrow of 4 features; its schema has 3")],
+)
+def test_a_probe_that_is_none_is_refused(bundle_folder: Path, content: Callable[[], bytes | None], message: str) -> None:
+    probe.write(bundle_folder, make_probe(4))
+    if (instead := content()) is not None:
+        (bundle_folder / probe.NAME).write_bytes(instead)
+    reseal(bundle_folder)
+    with pytest.raises(BundleError, match=message):
+        Bundle(bundle_folder).check_probe()
+
+
+def test_a_probe_without_expected_scores_is_refused(bundle_folder: Path) -> None:
+    matrix = make_probe(3).matrix
+    probe.write(bundle_folder, Probe(matrix, {"student": matrix, "ensemble": matrix[:, :1]}))
+    reseal(bundle_folder)
+    with pytest.raises(BundleError, match="the student scores row 0 of its probe inf away"):
+        Bundle(bundle_folder).check_probe()
+
+
+def test_an_older_bundle_has_neither_costs_nor_probe_and_loads(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "old", measured=False)
+    bundle = Bundle(tmp_path / "old")
+    bundle.check_probe()
+    assert (bundle.costs, bundle.probe()) == (None, None)
+
+
+def test_a_bundle_tells_its_costs(bundle_folder: Path) -> None:
+    assert Bundle(bundle_folder).costs == make_costs()
+
+
+def test_a_native_part_needs_its_trees_and_the_costs_that_say_when_it_pays(bundle_folder: Path) -> None:
+    (bundle_folder / "ensemble_rest.onnx").write_bytes(b"x")
+    (bundle_folder / "costs.json").unlink()
+    with pytest.raises(BundleError, match=r"lacks costs\.json, members/xgboost\.ubj"):
+        reseal(bundle_folder)

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def copied_sources() -> list[str]:
 
 def image_environment() -> dict[str, str]:
     (line,) = re.findall(r"^ENV (.+)$", dockerfile(), flags=re.MULTILINE)
-    return dict(pair.split("=", 1) for pair in line.split())
+    return dict(pair.split("=", 1) for pair in shlex.split(line))
 
 
 @pytest.mark.parametrize("name", CLUSTERS)

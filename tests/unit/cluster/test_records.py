@@ -25,7 +25,9 @@ EXAMPLES: list[records.Record] = [
         improvement=Interval(estimate=0.1, lower=0, upper=0.2),
     ),
     Promotion(pointer="champion", version="2", previous=None, by="gate", reason="better"),
+    Promotion(pointer="challenger", version="2", previous=None, by="me", reason="a trial", share=0.1),
     Pointers(model="m", champion=Pointer(version="1", uri="/x", digest="0f")),
+    Pointers(model="m", challenger=Pointer(version="2", uri="/y", digest="1f"), challenger_share=0.25),
 ]
 
 
@@ -54,3 +56,16 @@ def test_a_label_keeps_its_type(label: str | float | bool) -> None:
 def test_an_integer_the_journal_cannot_hold_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(b'{"request_id":"a","row":0,"label":9223372036854775808}', type=LabelEntry)
+
+
+def test_pointers_and_promotions_from_before_there_were_shares_are_read() -> None:
+    pointers = msgspec.json.decode(b'{"model":"m","champion":{"version":"1","uri":"/x","digest":"0f"},"challenger":null}', type=Pointers)
+    assert pointers.challenger_share == 0.0
+    moved = msgspec.json.decode(b'{"pointer":"champion","version":"2","previous":"1","by":"me","reason":"better"}', type=Promotion)
+    assert moved.share is None
+
+
+@pytest.mark.parametrize("share", [b"-0.1", b"1.01", b'"all"', b"null"])
+def test_what_is_no_share_is_refused(share: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError, match="challenger_share"):
+        msgspec.json.decode(b'{"model":"m","challenger_share":%b}' % share, type=Pointers)

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cluster.arrow import numbers_of, times_of
+from cluster.encoder import Encoder
 from cluster.errors import DataError, NotEnoughData
+from cluster.freeze import freeze
 from cluster.schema import (
-    Encoder,
     Feature,
     FeatureSchema,
     Label,
@@ -21,12 +23,9 @@ from cluster.schema import (
     decide,
     encode_labels,
     format_duration,
-    freeze,
-    numbers_of,
     parse_duration,
     parse_time,
     score_width,
-    times_of,
 )
 from tests.builders import make_schema
 

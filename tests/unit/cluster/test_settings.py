@@ -106,8 +106,12 @@ def test_settings_survive_being_dumped_and_parsed() -> None:
     ("plain", "key", "allowed"),
     [
         (content(modle="x"), "modle", "columns, data"),
-        (content(serving={"prot": 1}), "serving.prot", "cascade, ensemble, ensemble_timeout_s, gateway, host"),
-        (content(serving={"gateway": {"replicas": 1}}), "serving.gateway.replicas", "cpus, gpus, max_replicas, min_replicas"),
+        (content(serving={"prot": 1}), "serving.prot", "access_log, cascade, ensemble, ensemble_timeout_s, gateway"),
+        (
+            content(serving={"gateway": {"replicas": 1}}),
+            "serving.gateway.replicas",
+            "cpus, downscale_delay, gpus, max_replicas, min_replicas",
+        ),
         (content(members={"torch": {"depth": 1}}), "members.torch.depth", "batch_size, dropout, epochs, hidden"),
         (
             content(schema={"features": [{"name": "miles", "type": "number", "rnage": [0, 1]}], "label": {"name": "late"}}),

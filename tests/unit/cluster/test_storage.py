@@ -94,3 +94,28 @@ def test_a_local_folder_is_fetched_as_it_is_and_removed_whole(tmp_path: Path) ->
     storage.remove_tree(f"{tmp_path}/folder")
     storage.remove_tree(f"{tmp_path}/folder")
     assert list(tmp_path.iterdir()) == []
+
+
+def remote(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder's URI that is taken for an object store's; the copying itself is real."""
+    monkeypatch.setattr(storage, "is_local", lambda uri: False)
+    return f"file://{folder}"
+
+
+def test_a_remote_folder_is_copied_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lake" / "inside").mkdir(parents=True)
+    (tmp_path / "lake" / "inside" / "file").write_bytes(b"x")
+    uri = remote(tmp_path / "lake", monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        (found,) = set(pool.map(lambda _: storage.fetch_folder(uri, tmp_path / "cache"), range(8)))
+    assert (found / "inside" / "file").read_bytes() == b"x"
+    assert list((tmp_path / "cache").iterdir()) == [found]
+    (tmp_path / "lake" / "inside" / "file").unlink()
+    assert (storage.fetch_folder(uri, tmp_path / "cache") / "inside" / "file").read_bytes() == b"x"
+
+
+def test_a_remote_folder_that_cannot_be_copied_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = remote(tmp_path / "nowhere", monkeypatch)
+    with pytest.raises(StorageError, match=f"cannot copy '{uri}'"):
+        storage.fetch_folder(uri, tmp_path / "cache")
+    assert list((tmp_path / "cache").glob("*")) == []

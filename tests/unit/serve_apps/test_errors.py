@@ -27,6 +27,11 @@ from serve_apps.protocols.errors import INTERNAL, STATUS, headers_of, render, st
         (errors.BadRequestShape, 400),
         (errors.JournalCorrupt, 503),
         (errors.Unavailable, 503),
+        (errors.Overloaded, 503),
+        (errors.DeadlineExceeded, 504),
+        (errors.ScoringFailed, 500),
+        (errors.CallerLeft, 499),
+        (errors.NotServed, 404),
         (errors.NoChampion, 503),
         (errors.BundleTampered, 500),
         (errors.HomeostatError, 500),
@@ -50,12 +55,12 @@ def test_an_error_brings_the_headers_that_http_asks_for() -> None:
 
 def test_an_error_is_rendered_in_the_documented_shape() -> None:
     error = errors.WrongType("row 0 is wrong", details=[{"row": 0, "found": float("inf")}])
-    assert json.loads(render(error)) == {
+    assert json.loads(render(error, 422)) == {
         "error": {"type": "WrongType", "message": "row 0 is wrong", "details": [{"row": 0, "found": None}]}
     }
 
 
 def test_an_unforeseen_failure_has_the_same_shape_and_tells_nothing_of_the_inside() -> None:
-    error = json.loads(INTERNAL)["error"]
+    error = json.loads(render(INTERNAL, 500))["error"]
     assert (error["type"], error["details"]) == ("InternalError", [])
     assert "the same request may succeed later" in error["message"]

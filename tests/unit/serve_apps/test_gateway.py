@@ -9,15 +9,17 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
 
-from cluster.errors import JournalError, Unavailable
+from cluster.bundle import Bundle
+from cluster.errors import JournalError, Overloaded, ScoringFailed, Unavailable
 from cluster.journal import Entry, scan
 from cluster.schema import Matrix
 from cluster.settings import Settings
 from serve_apps.cascade import AskEnsemble
+from serve_apps.follower import Follower
 from serve_apps.gateway import Gateway
+from serve_apps.placement import Placement
+from serve_apps.served import ServedModel
 from tests.builders import ENSEMBLE_WEIGHTS, MODEL, STUDENT_WEIGHTS, expected_scores, make_champion, make_row, make_settings
 
 SURE = {"miles": 2000.0, "carrier": "UA"}
@@ -26,32 +28,41 @@ JSON = {"content-type": "application/json"}
 Client = httpx.AsyncClient
 
 
-async def ensemble(version: str, matrix: Matrix) -> Matrix:
+async def ensemble(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
     return np.asarray(expected_scores(ENSEMBLE_WEIGHTS, matrix), dtype=np.float32)
 
 
-async def absent(version: str, matrix: Matrix) -> Matrix:
+async def absent(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
     raise Unavailable("the ensemble did not answer in time")
 
 
+def serve(*models: Settings, ask: AskEnsemble | None = ensemble) -> Gateway:
+    """A gateway in this process."""
+    placement = Placement("deployment" if ask else "in_process", "the test says so")
+    return Gateway([ServedModel(settings, placement, ask) for settings in models])
+
+
 def converse(
-    settings: Settings, talk: Callable[[Client, Gateway], Awaitable[None]], *, ask: AskEnsemble = ensemble, root_path: str = ""
+    settings: Settings | Gateway,
+    talk: Callable[[Client, Gateway], Awaitable[None]],
+    *,
+    ask: AskEnsemble | None = ensemble,
+    root_path: str = "",
 ) -> None:
     """Let a client talk to a gateway in this process."""
 
     async def run() -> None:
-        gateway = Gateway(settings, ask)
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await (await gateway(Request(scope, receive)))(scope, receive, send)
-
-        transport = httpx.ASGITransport(app, raise_app_exceptions=True, root_path=root_path)
+        gateway = settings if isinstance(settings, Gateway) else serve(settings, ask=ask)
+        transport = httpx.ASGITransport(gateway, raise_app_exceptions=True, root_path=root_path)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             await talk(client, gateway)
-        if gateway._follower is not None:
-            gateway._follower.cancel()
 
     asyncio.run(run())
+
+
+def only(gateway: Gateway) -> ServedModel:
+    assert gateway.only is not None
+    return gateway.only
 
 
 def entries(settings: Settings) -> list[Entry]:
@@ -156,7 +167,7 @@ def rows_body(*rows: dict[str, Any], **more: Any) -> bytes:
         ("POST", "/v1/predict", b"[" * 50_000, JSON, 400, "BadJson"),
         ("POST", "/v1/predict", b"[]", JSON, 400, "BadRequestShape"),
         ("POST", "/v1/predict", rows_body(make_row(), model="other"), JSON, 404, "UnknownModel"),
-        ("POST", "/v1/predict", rows_body(make_row()), {"content-type": "text/csv"}, 415, "UnsupportedMediaType"),
+        ("POST", "/v1/predict", rows_body(make_row()), {"content-type": "text/plain"}, 415, "UnsupportedMediaType"),
         ("POST", "/v1/predict", rows_body(make_row()), {}, 415, "UnsupportedMediaType"),
         ("POST", "/v1/predict", rows_body(make_row()), JSON | {"content-length": "many"}, 400, "BadRequestShape"),
         ("POST", "/v1/labels", b"{}", JSON, 400, "BadRequestShape"),
@@ -232,7 +243,7 @@ def test_a_prediction_that_cannot_be_journaled_is_not_acknowledged(served: Setti
 
     async def talk(client: Client, gateway: Gateway) -> None:
         with monkeypatch.context() as broken:
-            broken.setattr(gateway._journal, "append", full)
+            broken.setattr(only(gateway)._journal, "append", full)
             answered = await client.post("/v1/predict", json={"rows": [make_row()]})
             assert_refused(answered, 503, "JournalError")
             assert answered.headers["retry-after"] == "1"
@@ -242,7 +253,7 @@ def test_a_prediction_that_cannot_be_journaled_is_not_acknowledged(served: Setti
 
 
 def test_an_unforeseen_failure_is_answered_in_the_documented_shape(served: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    async def broken(version: str, matrix: Matrix) -> Matrix:
+    async def broken(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
         raise ZeroDivisionError
 
     async def talk(client: Client, gateway: Gateway) -> None:
@@ -316,7 +327,7 @@ def test_a_new_champion_answers_after_the_next_look_and_its_answers_say_so(tmp_p
     async def talk(client: Client, gateway: Gateway) -> None:
         before = await predict(client, SURE)
         make_champion(tmp_path, version="2", bias=-2.0)
-        assert gateway._champion.refresh()
+        assert only(gateway).bundles.refresh()
         after = await predict(client, SURE)
         assert (before["bundle"], after["bundle"]) == ("1", "2")
         expected = expected_scores(STUDENT_WEIGHTS, [[2000.0, 3.5, 0]], -2.0)[0, 0]
@@ -330,7 +341,7 @@ def test_a_new_champion_answers_after_the_next_look_and_its_answers_say_so(tmp_p
 def test_a_tampered_new_champion_is_refused_and_the_old_one_goes_on_answering(tmp_path: Path, served: Settings) -> None:
     async def talk(client: Client, gateway: Gateway) -> None:
         (make_champion(tmp_path, version="2") / "schema.json").write_bytes(b"{}")
-        assert not gateway._champion.refresh()
+        assert not only(gateway).bundles.refresh()
         assert (await predict(client, SURE))["bundle"] == "1"
 
     converse(served, talk)
@@ -339,9 +350,12 @@ def test_a_tampered_new_champion_is_refused_and_the_old_one_goes_on_answering(tm
 def test_the_gateway_looks_for_a_new_champion_by_itself(tmp_path: Path) -> None:
     async def talk(client: Client, gateway: Gateway) -> None:
         make_champion(tmp_path, version="2")
+        follower = Follower(gateway, loop=asyncio.get_running_loop())
+        follower.start()
         async with asyncio.timeout(20):
             while (await client.get("/v1/model")).json()["bundle"] != "2":
                 await asyncio.sleep(0)
+        follower.stop()
 
     make_champion(tmp_path)
     converse(make_settings(tmp_path, poll_s=0.01), talk)
@@ -363,13 +377,16 @@ def test_the_model_route_describes_the_champion(served: Settings) -> None:
     converse(served, talk)
 
 
-def test_the_openapi_documents_example_is_answered(served: Settings) -> None:
+def test_the_openapi_documents_examples_are_answered(served: Settings) -> None:
     async def talk(client: Client, gateway: Gateway) -> None:
         document = (await client.get("/openapi.json")).json()
-        example = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]["example"]
-        answered = await client.post("/v1/predict", json=example)
-        assert answered.status_code == 200
-        assert set(document["components"]["schemas"]["PredictAnswer"]["required"]) == set(answered.json())
+        bodies = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+        for example in bodies["application/json"]["examples"].values():
+            answered = await client.post("/v1/predict", json=example["value"])
+            assert answered.status_code == 200
+            assert set(document["components"]["schemas"]["PredictAnswer"]["required"]) == set(answered.json())
+        for example in bodies["text/csv"]["examples"].values():
+            assert (await client.post("/v1/predict", content=example["value"], headers={"content-type": "text/csv"})).status_code == 200
 
     converse(served, talk)
 
@@ -408,3 +425,168 @@ def test_a_guarded_service_answers_only_with_its_token(tmp_path: Path, monkeypat
     settings = make_settings(tmp_path, token_env="LATE_TOKEN")
     converse(settings, talk)
     assert len(entries(settings)) == 1
+
+
+# Time, load and failure
+
+
+def test_a_request_whose_time_is_over_is_refused_before_anything_is_computed(served: Settings) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        answered = await client.post("/v1/predict", json={"rows": [make_row()]}, headers={"x-request-timeout": "1e-9"})
+        assert_refused(answered, 504, "DeadlineExceeded")
+        assert entries(served) == []
+        assert_refused(await client.post("/v1/predict", json={}, headers={"x-request-timeout": "soon"}), 400, "BadRequestShape")
+
+    converse(served, talk)
+
+
+def test_the_ensemble_gets_no_more_time_than_the_request_has_left(tmp_path: Path) -> None:
+    budgets = []
+
+    async def ask(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
+        budgets.append(budget_s)
+        return await ensemble(bundle, matrix, budget_s)
+
+    async def talk(client: Client, gateway: Gateway) -> None:
+        await predict(client, HARD)
+        await client.post("/v1/predict", json={"rows": [make_row(**HARD)]}, headers={"x-request-timeout": "0.5"})
+        assert budgets[0] == 2.0
+        assert 0 < budgets[1] <= 0.5
+
+    make_champion(tmp_path)
+    converse(make_settings(tmp_path, ensemble_timeout_s=2.0), talk, ask=ask)
+
+
+def test_an_overloaded_ensemble_costs_the_answer_where_the_settings_say_so(tmp_path: Path) -> None:
+    async def full(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
+        raise Overloaded("there is work for 3 s before it")
+
+    async def talk(client: Client, gateway: Gateway) -> None:
+        answered = await client.post("/v1/predict", json={"rows": [make_row(**HARD)]})
+        assert_refused(answered, 503, "Overloaded")
+        assert answered.headers["retry-after"] == "1"
+        await predict(client, SURE)
+
+    make_champion(tmp_path)
+    converse(make_settings(tmp_path, without_ensemble="refuse"), talk, ask=full)
+
+
+def test_rows_that_the_model_fails_on_are_not_answered_by_anybody_else(served: Settings) -> None:
+    async def failing(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
+        raise ScoringFailed("the ensemble fails on these rows")
+
+    async def talk(client: Client, gateway: Gateway) -> None:
+        assert_refused(await client.post("/v1/predict", json={"rows": [make_row(**HARD)]}), 500, "ScoringFailed")
+
+    converse(served, talk, ask=failing)
+
+
+def test_a_process_that_is_behind_refuses_at_once(served: Settings) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        gateway.load.lag_s = 2.0
+        assert_refused(await client.post("/v1/predict", json={"rows": [make_row()]}), 503, "Overloaded")
+        assert (await client.get("/livez")).status_code == 200
+        gateway.load.lag_s = 0.0
+        await predict(client, {})
+
+    converse(served, talk)
+
+
+def test_a_caller_that_hangs_up_stops_the_ensembles_work_and_is_not_journaled(served: Settings) -> None:
+    asked, cancelled = asyncio.Event(), []
+
+    async def endless(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
+        asked.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(1)
+            raise
+        raise AssertionError
+
+    async def run() -> None:
+        gateway = serve(served, ask=endless)
+        body = rows_body(make_row(**HARD))
+        sent = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> Any:
+            if (message := next(sent, None)) is not None:
+                return message
+            await asked.wait()
+            return {"type": "http.disconnect"}
+
+        headers = [(b"content-type", b"application/json")]
+        reply = await gateway.respond({"type": "http", "method": "POST", "path": "/v1/predict", "headers": headers}, receive)
+        await asyncio.sleep(0)
+        assert reply.status == 499
+
+    asyncio.run(run())
+    assert cancelled == [1]
+    assert entries(served) == []
+
+
+def test_an_ensemble_in_the_same_process_answers_as_one_elsewhere_does(served: Settings) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        sure, hard = (await predict(client, SURE, HARD))["predictions"]
+        assert (sure["answered_by"], hard["answered_by"]) == ("student", "ensemble")
+        assert hard["probability"] == 0.5
+        model = (await client.get("/v1/model")).json()
+        assert model["placement"] == {"ensemble": "in_process", "reason": "the test says so"}
+
+    converse(served, talk, ask=None)
+
+
+def test_every_request_is_metered_by_its_route_and_never_by_its_path(served: Settings) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        await predict(client, SURE, HARD)
+        await client.get("/no/such/place")
+        await client.get("/late/v1/model")
+        seen = [(e.model, e.route, e.status, e.bundle, e.student, e.ensemble) for e in gateway.meter.drain()]
+        assert seen == [
+            (MODEL, "/v1/predict", 200, "1", 1, 1),
+            ("", "", 404, "", 0, 0),
+            (MODEL, "/{model}/v1/model", 200, "", 0, 0),
+        ]
+
+    converse(served, talk)
+
+
+# Several models
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Gateway:
+    """A gateway of two models, `late` and `early`."""
+    make_champion(tmp_path)
+    late = make_settings(tmp_path)
+    early = late.model_copy(update={"model": "early"})
+    pointers = Path(late.places.pointers("late"))
+    pointers.with_name("early.json").write_bytes(pointers.read_bytes().replace(b'"late"', b'"early"'))
+    return serve(late, early)
+
+
+def test_several_models_answer_each_under_its_name(two: Gateway) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        for name in ("late", "early"):
+            answered = await client.post(f"/{name}/v1/predict", json={"rows": [make_row()]})
+            assert (answered.status_code, answered.json()["model"]) == (200, name)
+            assert (await client.get(f"/{name}/v1/model")).json()["model"] == name
+            assert (await client.get(f"/{name}/openapi.json")).json()["info"]["title"] == f"Homeostat: {name}"
+        assert (await client.get("/readyz")).json() == {"status": "ready", "bundles": {"late": "1", "early": "1"}}
+        page = (await client.get("/docs")).text
+        assert 'href="/late/docs"' in page
+        assert 'href="/early/docs"' in page
+
+    converse(two, talk)
+
+
+def test_among_several_models_a_request_must_name_one(two: Gateway) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        unnamed = await client.post("/v1/predict", json={"rows": [make_row()]})
+        assert_refused(unnamed, 404, "UnknownModel")
+        assert "write for example '/late/v1/predict'" in unnamed.json()["error"]["message"]
+        unknown = await client.post("/other/v1/predict", json={"rows": [make_row()]})
+        assert_refused(unknown, 404, "UnknownModel")
+        assert unknown.json()["error"]["details"] == [{"found": "other", "allowed": ["late", "early"]}]
+
+    converse(two, talk)

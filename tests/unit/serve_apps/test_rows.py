@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.encoder import Encoder
 from cluster.errors import (
     BadJson,
     BadRequestShape,
@@ -24,8 +25,9 @@ from cluster.errors import (
     UnknownModel,
     WrongType,
 )
-from cluster.schema import Encoder, FeatureSchema, Label
+from cluster.schema import FeatureSchema, Label
 from serve_apps.cascade import ENSEMBLE, STUDENT, UNANSWERED
+from serve_apps.protocols.plane import Answered
 from serve_apps.protocols.rows import RowsCodec
 from tests.builders import make_row, make_schema
 
@@ -52,6 +54,12 @@ def test_rows_are_decoded_column_by_column() -> None:
     assert decoded.event_times == [1357016400.0, 5.0]
 
 
+def test_rows_may_come_by_columns() -> None:
+    rows = [make_row(), make_row(miles=None, carrier=7)]
+    columns = json.dumps({"model": "late", "columns": {name: [row[name] for row in rows] for name in rows[0]}}).encode()
+    assert CODEC.decode(columns, now=NOW) == CODEC.decode(body(*rows), now=NOW)
+
+
 def test_a_row_without_a_time_happens_now() -> None:
     row = make_row()
     del row["at"]
@@ -67,7 +75,7 @@ def test_rows_of_a_schema_without_time_happen_now() -> None:
 
 def test_a_row_with_an_unknown_carrier_is_scored_as_unknown() -> None:
     decoded = CODEC.decode(body(make_row(carrier="ZZ")), now=NOW)
-    assert Encoder(CODEC.schema).columns(decoded.columns)[0, 2] == 3
+    assert Encoder(CODEC.reader.schema).columns(decoded.columns)[0, 2] == 3
 
 
 scalars = st.one_of(st.none(), st.text(), st.integers(-(2**63), 2**63 - 1), st.booleans())
@@ -110,7 +118,9 @@ def test_good_rows_arrive_as_they_were_sent(rows: list[dict[str, Any]]) -> None:
         (b"{}", BadRequestShape, "must be an object with a list of rows"),
         (b'{"rows": {}}', BadRequestShape, "must be an object with a list of rows"),
         (b'{"rows": [], "model": 5}', BadRequestShape, "'model' must be a name"),
-        (b'{"rows": [], "row": 1}', BadRequestShape, "unknown key 'row' beside 'rows'; allowed: rows, model"),
+        (b'{"rows": [], "row": 1}', BadRequestShape, "unknown key 'row' in the body; allowed: rows, columns, model"),
+        (b'{"rows": [], "columns": {}}', BadRequestShape, "one of them"),
+        (b'{"columns": {"miles": [1]}}', MissingColumn, "column 'wind' is absent"),
         (b'{"rows": []}', NoRows, "the request holds no rows"),
         (body(make_row(), model="other"), UnknownModel, "model 'other' is not served here; this service answers for 'late'"),
         (body(*[make_row()] * 6), TooManyRows, "the request holds 6 rows; at most 5 are answered at once"),
@@ -230,7 +240,7 @@ def test_whatever_is_sent_is_decoded_or_refused_in_words(content: bytes, cut: in
     except RequestError as error:
         json.loads(msgspec.json.encode([error.message, *error.details]))
         return
-    matrix = Encoder(CODEC.schema).columns(decoded.columns)
+    matrix = Encoder(CODEC.reader.schema).columns(decoded.columns)
     assert not np.isinf(matrix).any()
     assert all(math.isfinite(time) for time in decoded.event_times)
     msgspec.msgpack.encode(decoded.columns)
@@ -241,7 +251,8 @@ def test_whatever_is_sent_is_decoded_or_refused_in_words(content: bytes, cut: in
 
 def answers(schema: FeatureSchema, scores: list[list[float]], by: list[int]) -> Any:
     codec = RowsCodec(schema, model="late", max_rows=5)
-    return json.loads(codec.encode("id", "3", np.array(scores, dtype=np.float32), np.array(by, dtype=np.uint8)))
+    answered = Answered("id", "late", "3", schema.label, np.array(scores, dtype=np.float32), np.array(by, dtype=np.uint8))
+    return json.loads(codec.encode(answered))
 
 
 def test_binary_answers_carry_probability_and_who_answered() -> None:

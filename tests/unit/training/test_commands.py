@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -14,18 +14,28 @@ from tests.builders import MODEL, make_settings
 
 
 class FakeRegistry:
-    """Knows versions 1 to 3 and remembers what became champion."""
+    """Knows versions 1 to 3, of which 1 is champion; remembers what was moved."""
 
-    moved: list[str]
+    moved: ClassVar[list[str]] = []
+    trial: ClassVar[str | None] = None
 
     def __init__(self, settings: Any) -> None:
         type(self).moved = []
 
-    def move(self, alias: str, version: str) -> Pointers:
-        if version not in {"1", "2", "3"}:
+    def pointers(self) -> Pointers:
+        challenger = Pointer(version=self.trial, uri="", digest="") if self.trial else None
+        return Pointers(model=MODEL, champion=Pointer(version="1", uri="", digest=""), challenger=challenger)
+
+    def champion(self) -> Pointer:
+        return Pointer(version="1", uri="", digest="")
+
+    def move(self, alias: str, version: str | None, *, share: float = 0.0) -> Pointers:
+        if version not in {"1", "2", "3", None}:
             raise UnknownVersion(f"model 'late' has no version '{version}'")
-        self.moved.append(f"{alias} {version}")
-        return Pointers(model=MODEL, champion=Pointer(version=version, uri="", digest=""))
+        self.moved.append(f"{alias} {version}" + (f" {share}" if share else ""))
+        if alias == "challenger":
+            type(self).trial = version
+        return self.pointers()
 
 
 @pytest.fixture
@@ -34,6 +44,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setattr("training.commands.Registry", FakeRegistry)
+    monkeypatch.setattr(FakeRegistry, "trial", None)
     path = tmp_path / "late.yaml"
     path.write_text(yaml.safe_dump(make_settings(tmp_path).dump()))
     return str(path)
@@ -80,3 +91,51 @@ def test_with_one_champion_there_is_nothing_to_go_back_to(config: str, ledger: L
     assert main(["rollback", config]) == 1
     assert "has had one champion only" in capsys.readouterr().err
     assert len(ledger.events()) == 1
+
+
+def challenger(version: str | None, previous: str | None, share: float | None = None) -> Promotion:
+    asked = "asked for at the command line"
+    return Promotion(pointer="challenger", version=version, previous=previous, by="homeostat canary", reason=asked, share=share)
+
+
+def test_a_canary_moves_the_challenger_and_each_move_is_written_down(
+    config: str, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["canary", config, "--version", "2", "--share", "0.05"]) == 0
+    assert FakeRegistry.moved == ["challenger 2 0.05"]
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "version 2 answers 5 % of the requests for late; replicas follow within 1 s" in said
+    assert main(["canary", config, "--version", "3", "--share", "1"]) == 0
+    assert main(["canary", config, "--off"]) == 0
+    assert FakeRegistry.moved == ["challenger None"]
+    assert "version 3 is challenger of late no more" in capsys.readouterr().out.replace("\n", " ")
+    assert ledger.events() == [challenger("2", None, 0.05), challenger("3", "2", 1.0), challenger(None, "3")]
+
+
+def test_ending_a_trial_that_is_not_there_is_harmless(config: str, ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["canary", config, "--off"]) == 0
+    assert capsys.readouterr().out == "late has no challenger\n"
+    assert (FakeRegistry.moved, ledger.events()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--version", "2"], "ConfigError: --version takes a --share of the requests, such as 0.1; --off takes none"),
+        (["--off", "--share", "0.1"], "ConfigError: --version takes a --share of the requests, such as 0.1; --off takes none"),
+        (["--version", "9", "--share", "0.1"], "UnknownVersion: model 'late' has no version '9'"),
+        (["--version", "1", "--share", "0.1"], "RegistryError: version 1 is the champion and answers all requests already; name another"),
+    ],
+)
+def test_a_canary_that_cannot_be_is_refused_with_the_reason(
+    config: str, ledger: Ledger, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str
+) -> None:
+    assert main(["canary", config, *arguments]) == 1
+    assert capsys.readouterr().err.startswith(f"homeostat: {error}")
+    assert (FakeRegistry.trial, ledger.events()) == (None, [])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--version", "2", "--off"], ["--version", "2", "--share", "some"]])
+def test_a_canary_needs_either_a_version_or_off(config: str, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["canary", config, *arguments])

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster import settings
+from cluster.encoder import Encoder
 from cluster.errors import ConfigError, DataError, NotEnoughData
-from cluster.schema import Encoder, freeze
+from cluster.freeze import freeze
 from training import datasets
 from training.starter import _scalar, write_config
 

@@ -1,0 +1,57 @@
+"""What a gateway exports through Ray's metrics, once a second and off the hot path.
+
+Ray's agent on each node serves them to Prometheus, with the tags of application, deployment and replica that Serve adds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import Final
+
+from ray.serve import metrics
+
+from serve_apps.meter import Event, Swap, answered_by
+
+LATENCY_S: Final = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Fine where one row is answered, coarse where something is wrong."""
+SWAP_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0)
+_REQUEST: Final = ("model", "route", "status", "bundle", "answered_by")
+
+
+class GatewayMetrics:
+    """Turns events into Ray's counters and histograms."""
+
+    def __init__(self) -> None:
+        self._requests = metrics.Counter("homeostat_requests", "Requests that were answered.", tag_keys=_REQUEST)
+        self._latency = metrics.Histogram(
+            "homeostat_request_seconds", "From the first byte seen to the answer handed over.", LATENCY_S, tag_keys=("model", "route")
+        )
+        self._rows = metrics.Counter(
+            "homeostat_rows", "Rows that were answered; escalated ones are the ensemble's.", ("model", "bundle", "answered_by")
+        )
+        self._swaps = metrics.Histogram(
+            "homeostat_swap_seconds", "From the look at a pointer to the first request its bundle may answer.", SWAP_S, ("model", "role")
+        )
+
+    def __call__(self, events: Sequence[Event], swaps: Sequence[Swap]) -> None:
+        """Export."""
+        requests = Tally((e.model, e.route, str(e.status), e.bundle, answered_by(e)) for e in events)
+        for tags, count in requests.items():
+            self._requests.inc(count, tags=dict(zip(_REQUEST, tags, strict=True)))
+        for (model, bundle, who), count in _rows(events).items():
+            self._rows.inc(count, tags={"model": model, "bundle": bundle, "answered_by": who})
+        for event in events:
+            self._latency.observe(event.seconds, tags={"model": event.model, "route": event.route})
+        for swap in swaps:
+            self._swaps.observe(swap.seconds, tags={"model": swap.model, "role": swap.role})
+
+
+def _rows(events: Sequence[Event]) -> Tally[tuple[str, str, str]]:
+    rows: Tally[tuple[str, str, str]] = Tally()
+    for e in events:
+        if e.bundle:
+            rows[e.model, e.bundle, "student"] += e.student
+            rows[e.model, e.bundle, "ensemble"] += e.ensemble
+            rows[e.model, e.bundle, "degraded"] += e.degraded
+    return +rows
