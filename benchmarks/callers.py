@@ -80,13 +80,12 @@ class Callers:
         reader, writer = await self._connection()
         try:
             writer.write(self._request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(_length(head))
+            status = await _answer(reader)
         except BaseException:  # hanging up is one
             writer.close()
             raise
         self._idle.append((reader, writer))
-        return int(head[9:12])
+        return status
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._idle:
@@ -102,9 +101,17 @@ class Callers:
             self._idle.pop()[1].close()
 
 
-def _length(head: bytes) -> int:
-    fields = (line.partition(b":") for line in head.lower().split(b"\r\n"))
-    return next((int(value) for name, _, value in fields if name == b"content-length"), 0)
+async def _answer(reader: asyncio.StreamReader) -> int:
+    """Read one answer to its end, so that the connection can be used again; returns its status."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if not head.startswith(b"http/1.1 "):
+        raise ConnectionError(f"no answer of HTTP: {head[:20]!r}")
+    fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+    if fields.get(b"transfer-encoding") == b"chunked":
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            await reader.readexactly(size + 2)
+    await reader.readexactly(2 if b"transfer-encoding" in fields else int(fields.get(b"content-length", 0)))
+    return int(head[9:12])
 
 
 @contextlib.contextmanager

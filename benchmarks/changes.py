@@ -17,12 +17,12 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from benchmarks import report
-from benchmarks.caller import BROKEN, OK, Call, calling, make_plan
 from benchmarks.contenders import homeostat
 from benchmarks.report import Line, Report, Target, console
 from benchmarks.servers import running
 from benchmarks.service import Service, Span
 from benchmarks.stage import Stage, prepare_stage
+from benchmarks.steady import BROKEN, OK, Call, calling, make_plan
 from cluster.environment import ensure_token, prepare
 from cluster.errors import HomeostatError
 

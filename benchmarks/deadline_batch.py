@@ -25,8 +25,8 @@ from serve_apps.batching import Batcher, Scorer
 from serve_apps.pacing import CostCurve
 from serve_apps.protocols import errors
 
-RETURN_S: Final = 0.01
-"""Kept back for the way to the caller."""
+USABLE: Final = 0.9
+"""Share of the caller's time that the ensemble may use; the rest is for the way to it and back."""
 
 
 class Ensemble:
@@ -37,9 +37,12 @@ class Ensemble:
         self._scorer = Scorer("1", self._heavy, CostCurve())
         self._batcher = Batcher(max_rows=1024)
 
-    async def score(self, matrix: Matrix, budget_s: float) -> Matrix:
-        """Scores of shape (n, 1)."""
-        return await self._batcher.score(self._scorer, matrix, deadline=asyncio.get_running_loop().time() + budget_s)
+    async def score(self, matrix: Matrix, budget_s: float) -> Matrix | HomeostatError:
+        """Scores of shape (n, 1). A refusal is answered, not raised: Ray writes a traceback for each error that leaves a replica."""
+        try:
+            return await self._batcher.score(self._scorer, matrix, deadline=asyncio.get_running_loop().time() + budget_s)
+        except HomeostatError as error:
+            return error
 
     async def computed(self) -> int:
         """Rows scored so far."""
@@ -58,13 +61,12 @@ class Ingress:
         if request.method == "GET":
             return JSONResponse(await self._ensemble.computed.remote())
         matrix = np.array([await request.json()], dtype=np.float32)
-        budget_s = float(request.headers["x-request-timeout"]) - (time.monotonic() - began) - RETURN_S
-        try:
-            scores: Any = await self._ensemble.score.remote(matrix, budget_s)
-        except HomeostatError as error:
-            status = errors.status_of(error)
-            return Response(errors.render(error, status), status, errors.headers_of(error), "application/json")
-        return JSONResponse(scores.tolist())
+        budget_s = USABLE * float(request.headers["x-request-timeout"]) - (time.monotonic() - began)
+        answer: Any = await self._ensemble.score.remote(matrix, budget_s)
+        if isinstance(answer, HomeostatError):
+            status = errors.status_of(answer)
+            return Response(errors.render(answer, status), status, errors.headers_of(answer), "application/json")
+        return JSONResponse(answer.tolist())
 
 
 def main() -> None:

@@ -21,11 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from benchmarks import load, report
-from benchmarks.bodies import Shape
 from benchmarks.contenders import ALL, VARIANTS, Make
 from benchmarks.report import Line, Report, Target, console
 from benchmarks.servers import Contender, ask, running
-from benchmarks.stage import NUM_BODIES, Stage, prepare_stage
+from benchmarks.stage import Stage, prepare_stage
 from benchmarks.usage import Meter
 from cluster.environment import ensure_token, prepare
 from cluster.errors import HomeostatError, Unavailable
@@ -56,16 +55,9 @@ class Run(NamedTuple):
     peak_mib: float
 
 
-def make_bodies(stage: Stage, rows: int, shape: Shape) -> list[bytes]:
-    """Bodies of so many rows each."""
-    if rows == 1:
-        return [shape([row]) for row in stage.rows[:: len(stage.rows) // NUM_BODIES]]
-    return [shape(stage.rows[first : first + rows]) for first in range(0, len(stage.rows), rows)]
-
-
 def measure(contender: Contender, stage: Stage, mark: str, *, duration_s: int) -> Iterator[tuple[Case, Run]]:
     """All cases of one running contender, once, after a warm-up."""
-    bodies = {rows: make_bodies(stage, rows, contender.shape) for rows in {case.rows for case in CASES}}
+    bodies = {case.rows: [contender.shape(block) for block in stage.blocks(case.rows)] for case in CASES}
 
     def one(case: Case, seconds: int) -> load.Load:
         return load.run(contender.url, bodies[case.rows], connections=case.connections, duration_s=seconds, headers=stage.headers)

@@ -40,10 +40,14 @@ class Stage(NamedTuple):
     headers: Mapping[str, str]
     logs: Path
 
+    def blocks(self, size: int) -> list[list[Row]]:
+        """Rows of requests, so many each; at most 256 of them, spread evenly."""
+        return [self.rows[first : first + size] for first in range(0, NUM_ROWS, max(size, NUM_ROWS // NUM_BODIES))]
+
     @property
     def bodies(self) -> list[bytes]:
-        """One-row requests, spread evenly over the rows."""
-        return [as_rows([row]) for row in self.rows[:: NUM_ROWS // NUM_BODIES]]
+        """One-row requests."""
+        return [as_rows(block) for block in self.blocks(1)]
 
     @property
     def secret(self) -> Mapping[str, str]:

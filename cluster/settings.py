@@ -8,13 +8,15 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cluster.errors import ConfigError
 from cluster.schema import Duration, FeatureSchema, Period, Section, Task, format_duration
+from cluster.serving_settings import Serving
+from cluster.training_settings import Distillation, Gate, Members, Training
 
 
 class Data(Section):
@@ -28,201 +30,11 @@ class Data(Section):
     """Train on rows before this time."""
 
 
-class XGBoost(Section):
-    """Gradient-boosted trees."""
-
-    rounds: int = Field(default=300, ge=1)
-    """Most trees; fewer when the validation loss stops falling."""
-    max_depth: int = Field(default=6, ge=1, le=16)
-    """Levels of a tree."""
-    learning_rate: float = Field(default=0.08, gt=0, le=1)
-    """Share of each tree that counts."""
-    min_child_weight: float = Field(default=10.0, ge=0)
-    """Least weight of rows in a leaf; more resists noise."""
-    subsample: float = Field(default=0.8, gt=0, le=1)
-    """Share of the rows a tree sees."""
-    colsample_bytree: float = Field(default=0.6, gt=0, le=1)
-    """Share of the features a tree sees."""
-    reg_lambda: float = Field(default=2.0, ge=0)
-    """Strength of the L2 penalty on leaves."""
-    early_stopping_rounds: int = Field(default=25, ge=1)
-    """Trees without a better validation loss before it stops."""
-
-
-class Torch(Section):
-    """A network with categorical embeddings."""
-
-    epochs: int = Field(default=6, ge=1)
-    """Most epochs; the one with the lowest validation loss is kept."""
-    hidden: tuple[int, ...] = (128, 64)
-    """Widths of the hidden layers."""
-    batch_size: int = Field(default=512, ge=8)
-    """Rows a step and worker."""
-    learning_rate: float = Field(default=2e-3, gt=0)
-    """Step size of AdamW."""
-    weight_decay: float = Field(default=1e-4, ge=0)
-    """Strength of the weight decay."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of hidden units silenced at each step."""
-
-
-class Linear(Section):
-    """Logistic or ridge regression: the baseline."""
-
-    regularization: float = Field(default=1.0, gt=0)
-    """Strength of the L2 penalty."""
-
-
-class Members(Section):
-    """The models of the ensemble; set one to null to leave it out."""
-
-    xgboost: XGBoost | None = XGBoost()
-    torch: Torch | None = Torch()
-    linear: Linear | None = Linear()
-
-    @model_validator(mode="after")
-    def _at_least_one(self) -> Members:
-        if self.xgboost is None and self.torch is None and self.linear is None:
-            raise ValueError("at least one member is needed: xgboost, torch or linear")
-        return self
-
-
-class Training(Section):
-    """How members are fitted."""
-
-    num_workers: int = Field(default=1, ge=1)
-    """Ray Train workers; the rows are split between them."""
-    cpus_per_worker: float = Field(default=1.0, gt=0)
-    """CPUs reserved a worker."""
-    use_gpu: bool = False
-    """One GPU a worker."""
-    seed: int = 7
-    """Equal data, settings and seed give an equal model."""
-    validation_share: float = Field(default=0.2, gt=0.02, lt=0.6)
-    """Share of the rows, the latest ones where there is a time, kept for blending, calibration and the cascade."""
-    min_category_count: int = Field(default=20, ge=1)
-    """Categories seen less often are treated as unknown."""
-
-
-class Distillation(Section):
-    """The student: a small model that learns from the ensemble."""
-
-    rounds: int = Field(default=60, ge=1)
-    """Most trees."""
-    max_depth: int = Field(default=5, ge=1, le=12)
-    """Levels of a tree."""
-    learning_rate: float = Field(default=0.15, gt=0, le=1)
-    """Share of each tree that counts."""
-
-
-class Gate(Section):
-    """When a challenger may replace the champion."""
-
-    metric: Literal["roc_auc", "log_loss", "brier", "accuracy", "rmse"] | None = None
-    """Compared on the same rows. Left out: roc_auc (binary), log_loss (multiclass), rmse (regression)."""
-    holdout: Period = dt.timedelta(days=7)
-    """The latest labelled rows of this length are kept from training and judged on."""
-    min_rows: int = Field(default=500, ge=20)
-    """Fewer labelled rows than this, and the challenger is refused."""
-    confidence: float = Field(default=0.9, gt=0.5, lt=1)
-    """The improvement's lower bound (block bootstrap) must hold with this confidence."""
-    min_improvement: float = Field(default=0.0)
-    """The lower bound must exceed this, in units of the metric."""
-    max_calibration_error: float = Field(default=0.1, gt=0, le=1)
-    """A challenger whose expected calibration error is above both this and the champion's is refused."""
-
-
 _GATE_METRICS: Final[dict[Task, tuple[str, ...]]] = {
     "binary": ("roc_auc", "log_loss", "brier", "accuracy"),
     "multiclass": ("log_loss", "accuracy"),
     "regression": ("rmse",),
 }
-
-
-class Scaling(Section):
-    """Replicas of a deployment."""
-
-    min_replicas: int = Field(default=1, ge=0)
-    """Kept when idle."""
-    max_replicas: int = Field(default=2, ge=1)
-    """Autoscaling stops here."""
-    upscale_delay: Duration = dt.timedelta(seconds=5)
-    """How long the load must be above its target before replicas are added."""
-    downscale_delay: Duration = dt.timedelta(minutes=2)
-    """How long it must be below before replicas are taken away."""
-    cpus: float = Field(default=0.5, ge=0)
-    """CPUs reserved a replica."""
-    gpus: float = Field(default=0.0, ge=0)
-    """GPUs reserved a replica."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
-        return self
-
-
-class Gateway(Scaling):
-    """The processes that answer requests."""
-
-    min_replicas: int = Field(default=1, ge=1)
-    """Kept when idle; a gateway that is not there answers nobody."""
-    target_load: float = Field(default=0.6, gt=0, le=1)
-    """Share of a core that a replica may be busy before another is started."""
-
-
-class Ensemble(Scaling):
-    """Who scores the rows that the student is not sure of."""
-
-    placement: Literal["auto", "in_process", "deployment"] = "auto"
-    """`deployment`: processes of its own; `in_process`: the gateway itself; `auto`: by what the bundle costs, measured when it was built."""
-    min_replicas: int = Field(default=1, ge=0)
-    """Kept when idle; 0 lets it go when no row needs it, and the next such row waits for its start or is answered by the student."""
-    target_ongoing_requests: float = Field(default=16, gt=0)
-    """Requests in flight a replica that autoscaling aims at."""
-    max_batch_rows: int = Field(default=1024, ge=1)
-    """Most rows that are scored together."""
-
-
-class Cascade(Section):
-    """Which rows the student answers alone."""
-
-    max_disagreement: float = Field(default=0.02, gt=0, lt=1)
-    """At most this share of the rows the student answers may differ from the ensemble's decision."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """The promise holds with this probability, on rows like those held out of training; drift breaks it."""
-    tolerance: float = Field(default=0.1, gt=0)
-    """Regression: answers differ when further apart than this share of the label's standard deviation."""
-
-
-class Serving(Section):
-    """The HTTP service."""
-
-    host: str = "127.0.0.1"
-    """Where it listens; 0.0.0.0 for all interfaces."""
-    port: int = Field(default=8000, ge=1, le=65535)
-    """HTTP."""
-    grpc_port: int | None = Field(default=None, ge=1, le=65535)
-    """gRPC (Open Inference Protocol); null: off."""
-    gateway: Gateway = Gateway()
-    ensemble: Ensemble = Ensemble()
-    cascade: Cascade = Cascade()
-    max_rows: int = Field(default=10_000, ge=1)
-    """Most rows in one request."""
-    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
-    """Largest request body."""
-    token_env: str | None = None
-    """Name of an environment variable; when set, requests must carry its value as a bearer token."""
-    timeout_s: float = Field(default=10.0, gt=0, le=3600)
-    """What a request may take when it carries no `X-Request-Timeout` header; work that cannot be done by then is not begun."""
-    ensemble_timeout_s: float = Field(default=2.0, gt=0)
-    """Longest wait for the ensemble, within the request's own time."""
-    without_ensemble: Literal["degrade", "refuse"] = "degrade"
-    """When the ensemble does not answer in time: `degrade` lets the student answer, and says so; `refuse` answers 503."""
-    access_log: Literal["off", "errors", "all"] = "errors"
-    """Which requests are written to `log/access` under `places.root`, as lines of JSON without values of features."""
-    poll_s: float = Field(default=0.5, gt=0)
-    """Seconds between looks at the champion pointer."""
 
 
 class Monitoring(Section):

@@ -18,7 +18,7 @@ from cluster.settings import Settings
 PAGE = Path(__file__).parent / "how-to" / "configuration.md"
 _HEAD = """# Every key of a model's YAML file
 
-Written by `python docs/write_configuration.py` from `cluster/settings.py` and `cluster/schema.py`; change those, not this page.
+Written by `python docs/write_configuration.py` from `cluster/settings.py`, `cluster/training_settings.py`, `cluster/serving_settings.py` and `cluster/schema.py`; change those, not this page.
 
 - One file is one model. `homeostat init` writes one with every key; `configs/flights.yaml` shows one that names only what differs.
 - A key that is not listed here is refused: the message names the file, the key and what is allowed.

@@ -22,7 +22,8 @@ from cluster.bundle import Bundle
 from cluster.errors import ConfigError, HomeostatError, NoChampion, Unavailable
 from cluster.registry import read_pointers
 from cluster.schema import Matrix
-from cluster.settings import Scaling, Settings, load, parse
+from cluster.serving_settings import Scaling
+from cluster.settings import Settings, load, parse
 from serve_apps import loading, placement, shortcut
 from serve_apps.access_log import AccessLog
 from serve_apps.autoscaling import BUSY
@@ -31,7 +32,8 @@ from serve_apps.endpoints.oip_grpc import OipService
 from serve_apps.ensemble import Ensemble
 from serve_apps.follower import Export, Follower
 from serve_apps.gateway import Gateway
-from serve_apps.metrics import GatewayMetrics
+from serve_apps.metrics import EnsembleMetrics, GatewayMetrics
+from serve_apps.periodic import Periodic
 from serve_apps.placement import Placement
 from serve_apps.served import ServedModel
 
@@ -137,7 +139,11 @@ class EnsembleReplica(Ensemble):
     """The ensemble as Serve constructs it, from plain types."""
 
     def __init__(self, plain: dict[str, Any]) -> None:
-        super().__init__(parse(plain))
+        settings = parse(plain)
+        super().__init__(settings)
+        metrics = EnsembleMetrics(settings.model)
+        steps = [(settings.serving.poll_s, self.refresh), (1.0, lambda: metrics(self.stats()))]
+        Periodic("homeostat-ensemble", steps).start()
 
 
 class GatewayReplica(OipService):
@@ -150,7 +156,7 @@ class GatewayReplica(OipService):
         super().__init__(Gateway(models))
         shortcut.install(self._gateway)
         exports: list[Export] = [GatewayMetrics(), AccessLog({model.name: model.settings for model in models})]
-        self._follower = Follower(self._gateway, loop=asyncio.get_event_loop(), exports=exports)
+        self._follower = Follower(self._gateway, exports=exports)
         self._follower.start()
 
     async def __call__(self, request: Request) -> Response:
@@ -163,7 +169,8 @@ class GatewayReplica(OipService):
         return {BUSY: self._gateway.load.busy}
 
     def __del__(self) -> None:
-        self._follower.stop()
+        if hasattr(self, "_follower"):  # not when there was no champion to start with
+            self._follower.stop()
 
 
 def _served(settings: Settings, places: Mapping[str, tuple[Any, str]], ensembles: Mapping[str, DeploymentHandle]) -> ServedModel:

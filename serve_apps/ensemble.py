@@ -48,6 +48,10 @@ class Ensemble:
             bundle = await asyncio.to_thread(self._champion.version, version)
         return await self._batcher.score(Scorer(version, bundle.ensemble, self._curve_of(bundle)), matrix, deadline=deadline)
 
+    def refresh(self) -> object:
+        """Follow the pointers, so that the first row after a swap need not wait for its bundle; what began to answer."""
+        return self._champion.refresh()
+
     def stats(self) -> Stats:
         """What the batches were like so far."""
         return self._batcher.stats()

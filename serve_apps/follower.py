@@ -1,21 +1,16 @@
-"""What a gateway does beside answering: follows the pointers, watches its own load, hands its figures on.
-
-One thread a process, so that loading a bundle or exporting figures never waits in the event loop's queue.
-"""
+"""What a gateway does beside answering: follows the pointers, watches its own load, hands its figures on."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import threading
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from serve_apps.gateway import Gateway
 from serve_apps.meter import Event, Swap
+from serve_apps.periodic import Periodic
 
-logger = logging.getLogger("homeostat.serve")
 _LOOK_S: Final = 0.1
 """Between looks at the event loop's lag."""
 _EXPORT_S: Final = 1.0
@@ -29,52 +24,32 @@ class Follower:
     ----------
     gateway
         What answers.
-    loop
-        Where it answers; None while there is no loop to watch.
     exports
         Take the events and swaps of a second, in this thread.
     """
 
-    def __init__(self, gateway: Gateway, *, loop: asyncio.AbstractEventLoop | None = None, exports: Sequence[Export] = ()) -> None:
+    def __init__(self, gateway: Gateway, *, exports: Sequence[Export] = ()) -> None:
         self._gateway = gateway
-        self._loop = loop
         self._exports = exports
         self._swaps: list[Swap] = []
-        self._stop = threading.Event()
         self._asked_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="homeostat-follower", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        follow = [(model.settings.serving.poll_s, functools.partial(self._follow, name)) for name, model in gateway.models.items()]
+        self._periodic = Periodic("homeostat-follower", [(_LOOK_S, self._look), (_EXPORT_S, self._export), *follow])
+        self.start = self._periodic.start
 
     def stop(self) -> None:
         """End, with a last export."""
-        self._stop.set()
-        self._thread.join(5)
+        self._periodic.stop()
+        self._export()
 
-    def _run(self) -> None:
-        due = dict.fromkeys(self._gateway.models, 0.0)
-        export_at = 0.0
-        while not self._stop.wait(_LOOK_S):
-            now = time.monotonic()
-            self._look(now)
-            for name, model in self._gateway.models.items():
-                if now >= due[name]:
-                    due[name] = now + model.settings.serving.poll_s
-                    self._attempt(lambda name=name: self._follow(name))  # type: ignore[misc] # mypy has no type for such a default
-            if now >= export_at:
-                export_at = now + _EXPORT_S
-                self._attempt(self._export)
-        self._attempt(self._export)
-
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         """Note the load; a loop that has not answered the last look yet is late by as long as that."""
-        lag_s = now - self._asked_at if self._asked_at is not None else 0.0
-        self._gateway.load.look(lag_s=lag_s)
-        if self._loop is not None and self._asked_at is None and not self._loop.is_closed():
+        now = time.monotonic()
+        self._gateway.load.look(lag_s=now - self._asked_at if self._asked_at is not None else 0.0)
+        loop = self._gateway.loop
+        if loop is not None and self._asked_at is None and not loop.is_closed():
             self._asked_at = now
-            self._loop.call_soon_threadsafe(self._answered)
+            loop.call_soon_threadsafe(self._answered)
 
     def _answered(self) -> None:
         self._asked_at = None
@@ -87,9 +62,3 @@ class Follower:
         events, swaps, self._swaps = self._gateway.meter.drain(), self._swaps, []
         for export in self._exports:
             export(events, swaps)
-
-    def _attempt(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception:  # a thread's main loop: the next turn may succeed
-            logger.exception("a step beside the gateway failed")

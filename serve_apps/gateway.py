@@ -44,6 +44,8 @@ class Gateway:
         self.only = next(iter(self.models.values())) if len(self.models) == 1 else None
         self.meter = Meter()
         self.load = Load()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where it answers; known once it has been asked."""
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,9 +58,9 @@ class Gateway:
 
     async def respond(self, scope: Scope, receive: Receive) -> Reply:
         """The whole answer to one request; every failure has the shape that its protocol documents."""
-        started = asyncio.get_running_loop().time()
+        self.loop = asyncio.get_running_loop()
         path = str(scope["path"]).removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
-        call = Call(scope, receive, path=path, started=started)
+        call = Call(scope, receive, path=path, clock=self.loop.time)
         route, call.parameters = routes.find(path)
         self._under_way += 1
         try:
@@ -141,7 +143,7 @@ class Gateway:
 
     def note(self, route: str, call: Call, model: str, answered: Answered | None, status: int) -> None:
         """Meter a request that was answered."""
-        seconds = asyncio.get_running_loop().time() - call.started
+        seconds = call.clock() - call.started
         counts, bundle = (0, 0, 0), ""
         if answered is not None:
             bundle, counts = answered.bundle, answered.counts()

@@ -35,24 +35,26 @@ class Call:
         ASGI's.
     path
         Below the mount point, without a slash at its end.
-    started
-        When it was begun to be answered, on the event loop's clock.
+    clock
+        Seconds, of the event loop.
     """
 
-    __slots__ = ("body", "deadline", "headers", "method", "parameters", "path", "receive", "scope", "started")
+    __slots__ = ("body", "clock", "deadline", "headers", "method", "parameters", "path", "receive", "scope", "started")
 
-    def __init__(self, scope: Scope, receive: Receive, *, path: str, started: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, *, path: str, clock: Callable[[], float]) -> None:
         self.scope, self.receive = scope, receive
         self.method: str = scope["method"]
         self.path = path
-        self.started = started
+        self.clock = clock
+        self.started = clock()
+        """When it was begun to be answered."""
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         """By name in lower case."""
         self.parameters: Mapping[str, str] = {}
         """Parts of the path that a route names."""
         self.body = b""
         self.deadline = math.inf
-        """When the caller stops waiting, on the event loop's clock."""
+        """When the caller stops waiting, on the same clock."""
 
     def header(self, name: bytes) -> str:
         """A header's value, or the empty string."""

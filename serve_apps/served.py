@@ -114,7 +114,7 @@ class ServedModel:
         view = self.view(self._pick(call))
         rows, kept = await _run(len(call.body) >= LARGE_BYTES, decode, view, time.time())
         is_large = len(rows.event_times) >= LARGE_ROWS
-        remaining_s = call.deadline - asyncio.get_running_loop().time()
+        remaining_s = call.deadline - call.clock()
         if remaining_s <= 0:
             raise DeadlineExceeded("the time that the request was given ran out before its rows were scored; nothing was computed")
         matrix, student_scores = await _run(is_large, _score, view.bundle, rows)

@@ -7,6 +7,11 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+
+HTTP_OF_REPLICAS: Final = range(30_000, 31_001)
+"""Where Ray Serve lets its replicas listen for HTTP."""
+_LISTENS: Final = "0A"
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -28,12 +33,23 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
+def listening(pid: int) -> set[int]:
+    """TCP ports on which a process listens."""
+    held = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *others = line.split()
+        if state == _LISTENS and f"socket:[{others[5]}]" in held:
+            found.add(int(local.rpartition(":")[2], 16))
+    return found
+
+
 def kill(cluster_pid: int, name: str) -> int:
-    """`kill -9` the first process below the cluster whose command line contains `name`; returns its process id."""
+    """`kill -9` the newest process below the cluster whose command line contains `name`; returns its process id."""
     found = sorted(pid for pid, command in descendants(cluster_pid).items() if name in command)
     assert found, f"no process of the cluster is named {name}"
-    os.kill(found[0], signal.SIGKILL)
-    return found[0]
+    os.kill(found[-1], signal.SIGKILL)
+    return found[-1]
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float, what: str) -> None:

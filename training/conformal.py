@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from cluster import settings
+from cluster import serving_settings
 from cluster.bundle import CascadeRule
 from cluster.errors import NotEnoughData
 from cluster.margin import margin
@@ -31,7 +31,7 @@ GRID = tuple(float(v) for v in np.linspace(1, 0, 201))
 
 
 def cascade_rule(
-    label: Label, student: Matrix | Floats, ensemble: Matrix | Floats, chosen: settings.Cascade, *, label_std: float | None = None
+    label: Label, student: Matrix | Floats, ensemble: Matrix | Floats, chosen: serving_settings.Cascade, *, label_std: float | None = None
 ) -> CascadeRule:
     """The lowest threshold that passes; `NEVER_ALONE` when none does.
 
@@ -92,11 +92,11 @@ def upper_bound(events: int, rows: int, confidence: float) -> float:
     return 1.0 if events >= rows else float(betaincinv(events + 1, rows - events, confidence))
 
 
-def _least_rows(chosen: settings.Cascade) -> int:
+def _least_rows(chosen: serving_settings.Cascade) -> int:
     return math.ceil(math.log(1 - chosen.confidence) / math.log1p(-chosen.max_disagreement))
 
 
-def _tolerance(label: Label, chosen: settings.Cascade, label_std: float | None) -> float:
+def _tolerance(label: Label, chosen: serving_settings.Cascade, label_std: float | None) -> float:
     if label.task != "regression":
         return 0.0
     if label_std is None or not label_std > 0:

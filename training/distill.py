@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx
 import xgboost
 
-from cluster import settings
+from cluster import training_settings
 from cluster.records import Record
 from cluster.schema import Floats, Label, Matrix
 from training import ensemble, trees
@@ -62,7 +62,7 @@ def distill(
     taught: Matrix,
     valid: Rows,
     teacher: Matrix,
-    chosen: settings.Distillation,
+    chosen: training_settings.Distillation,
     *,
     seed: int = 7,
     threads: int = 1,
@@ -116,7 +116,7 @@ def _judge(label: Label, native: bytes, valid: Rows) -> tuple[float, Calibration
     return ensemble.loss(label, valid.y, ensemble.adjust(label, calibration, scores)), calibration
 
 
-def _soft(label: Label, train: Rows, taught: Matrix, chosen: settings.Distillation, seed: int, threads: int) -> bytes:
+def _soft(label: Label, train: Rows, taught: Matrix, chosen: training_settings.Distillation, seed: int, threads: int) -> bytes:
     if label.task != "multiclass":
         return _grow(label, train.X, taught[:, 0], None, chosen, seed, threads)
     classes = taught.shape[1]
@@ -124,7 +124,7 @@ def _soft(label: Label, train: Rows, taught: Matrix, chosen: settings.Distillati
     return _grow(label, copies, np.tile(np.arange(classes), len(train)), taught.ravel(), chosen, seed, threads)
 
 
-def _hard(label: Label, train: Rows, chosen: settings.Distillation, seed: int, threads: int) -> bytes:
+def _hard(label: Label, train: Rows, chosen: training_settings.Distillation, seed: int, threads: int) -> bytes:
     rows = train.labelled()
     return _grow(label, rows.X, rows.y, None, chosen, seed, threads)
 
@@ -134,7 +134,7 @@ def _grow(
     matrix: Matrix,
     y: npt.NDArray[np.generic],
     weight: Matrix | Floats | None,
-    chosen: settings.Distillation,
+    chosen: training_settings.Distillation,
     seed: int,
     threads: int,
 ) -> bytes:

@@ -29,7 +29,8 @@ from ray.train.torch import TorchTrainer
 from cluster import storage
 from cluster.errors import HomeostatError
 from cluster.schema import Floats
-from cluster.settings import Training, absolute
+from cluster.settings import absolute
+from cluster.training_settings import Training
 from training.members import Crew, Member, Rows
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cluster.errors import NotEnoughData
 from cluster.records import GateVerdict, Interval
 from cluster.schema import Floats, Label, Matrix
-from cluster.settings import Gate
+from cluster.training_settings import Gate
 from training.evaluate import HIGHER_IS_BETTER, metric_value
 
 RESAMPLES: Final = 1000

@@ -12,7 +12,8 @@ from typing import Final
 import pyarrow as pa
 
 from cluster.records import Record
-from cluster.settings import Serving, Settings
+from cluster.serving_settings import Serving
+from cluster.settings import Settings
 from training.frame import TIME
 
 PINS: Final = ("homeostat", "ray", "torch", "xgboost", "scikit-learn", "numpy", "pyarrow", "onnx", "onnxruntime", "onnxmltools", "mlflow")

@@ -145,7 +145,7 @@ async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Con
 
 def _call_of(request: pb.ModelInferRequest, context: Context) -> Call:
     scope = {"type": "grpc", "method": "POST", "headers": list(_headers(context))}
-    call = Call(scope, _silence, path="/inference.GRPCInferenceService/ModelInfer", started=asyncio.get_running_loop().time())
+    call = Call(scope, _silence, path="/inference.GRPCInferenceService/ModelInfer", clock=asyncio.get_running_loop().time)
     call.body = request.SerializeToString(deterministic=True)
     if request.model_version:
         call.parameters = {"version": request.model_version}

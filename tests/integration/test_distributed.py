@@ -14,7 +14,7 @@ import pytest
 
 from cluster.errors import HomeostatError
 from cluster.schema import Matrix
-from cluster.settings import Training
+from cluster.training_settings import Training
 from tests.unit.training import tables
 from training import ensemble, graphs
 from training.distributed import fit_members

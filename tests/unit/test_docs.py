@@ -15,6 +15,7 @@ import yaml
 
 from cluster import cli, errors
 from monitoring import exporter
+from serve_apps import metrics
 from serve_apps.protocols.errors import status_of
 from serve_apps.routes import PATHS
 from training import commands, demo
@@ -125,13 +126,26 @@ def test_every_refusal_is_documented_with_its_status():
     }
     concrete = {cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.RequestError)}
     concrete -= {errors.RequestError, errors.InvalidRows, errors.InvalidLabels}  # parents; what is raised is one of their children
-    raised = {*concrete, errors.Unavailable, errors.JournalError, errors.NoChampion}
+    passing = {errors.Unavailable, *errors.Unavailable.__subclasses__(), errors.JournalError, errors.NoChampion}
+    raised = concrete | passing | {errors.ScoringFailed}
     assert documented == {(cls.__name__, status_of(cls(""))) for cls in raised} | {("InternalError", 500)}
 
 
 def test_every_route_is_documented():
     page = (ROOT / "docs/how-to/serve.md").read_text()
     assert [path for path in PATHS if not path.startswith("/docs/") and f"`{path}`" not in page] == []
+    named = {span for span in _SPAN.findall(prose(page)) if span.startswith("/") and "{" in span}
+    assert named - set(PATHS) == set()
+
+
+def test_every_metric_of_gateways_and_ensembles_is_documented_and_none_is_made_up():
+    gauges = {f"homeostat_ensemble_{name}" for name in metrics._NOW}
+    made = set(re.findall(r'"(homeostat_\w+)"', (ROOT / "serve_apps/metrics.py").read_text())) | gauges
+    made |= {f"homeostat_ensemble_{name}" for name in metrics._COUNTED}
+    page = (ROOT / "docs/how-to/serve.md").read_text()
+    documented = {name for span in _SPAN.findall(prose(page)) for name in re.findall(r"^ray_(homeostat_\w+)", span)}
+    assert {name.removesuffix("_total") for name in documented} == made
+    assert {name for name in documented if name.startswith("homeostat_ensemble_") and not name.endswith("_total")} == gauges
 
 
 def test_every_metric_is_documented_and_none_is_made_up():

@@ -16,7 +16,7 @@ import onnx
 from scipy import sparse
 from scipy.optimize import minimize
 
-from cluster import settings
+from cluster import training_settings
 from cluster.records import Record
 from cluster.schema import FeatureSchema, Floats, Label, Matrix, score_width
 from training import graphs
@@ -47,7 +47,7 @@ class LinearMember:
     standardised and the loss is half the squared error.
     """
 
-    settings: settings.Linear
+    settings: training_settings.Linear
     schema: FeatureSchema
     name: str = "linear"
     native_name: str = "linear.json"

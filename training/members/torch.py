@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cluster import settings
+from cluster import training_settings
 from cluster.records import Record
 from cluster.schema import FeatureSchema, Floats, Label, Matrix, score_width
 from training import graphs
@@ -75,7 +75,7 @@ class Network(nn.Module):
 class TorchMember:
     """The network whose epoch had the lowest validation loss."""
 
-    settings: settings.Torch
+    settings: training_settings.Torch
     schema: FeatureSchema
     name: str = "torch"
     native_name: str = "torch.json"

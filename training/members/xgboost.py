@@ -12,7 +12,7 @@ import xgboost
 from xgboost.collective import CommunicatorContext
 from xgboost.tracker import RabitTracker
 
-from cluster import settings
+from cluster import training_settings
 from cluster.schema import FeatureSchema, Matrix
 from training import trees
 from training.members import Crew, Rows
@@ -24,7 +24,7 @@ _TRACKER_TIMEOUT_S = 120
 class XGBoostMember:
     """Boosted trees, stopped early on the validation loss; the native model holds the best rounds only."""
 
-    settings: settings.XGBoost
+    settings: training_settings.XGBoost
     schema: FeatureSchema
     name: str = "xgboost"
     native_name: str = "xgboost.ubj"

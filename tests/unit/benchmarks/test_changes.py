@@ -1,9 +1,9 @@
 import pytest
 
 from benchmarks import changes
-from benchmarks.caller import Call
 from benchmarks.changes import KINDS, Calls, Observation
 from benchmarks.service import Span
+from benchmarks.steady import Call
 
 CALLS = Calls.of(
     [

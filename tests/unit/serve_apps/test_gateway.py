@@ -350,7 +350,7 @@ def test_a_tampered_new_champion_is_refused_and_the_old_one_goes_on_answering(tm
 def test_the_gateway_looks_for_a_new_champion_by_itself(tmp_path: Path) -> None:
     async def talk(client: Client, gateway: Gateway) -> None:
         make_champion(tmp_path, version="2")
-        follower = Follower(gateway, loop=asyncio.get_running_loop())
+        follower = Follower(gateway)
         follower.start()
         async with asyncio.timeout(20):
             while (await client.get("/v1/model")).json()["bundle"] != "2":

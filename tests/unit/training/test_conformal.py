@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from cluster.errors import NotEnoughData
 from cluster.schema import Floats, Label
-from cluster.settings import Cascade
+from cluster.serving_settings import Cascade
 from training.conformal import NEVER_ALONE, cascade_rule, disagree, upper_bound
 
 BINARY = Label(name="late", classes=(0, 1))

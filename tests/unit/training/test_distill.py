@@ -7,7 +7,7 @@ import pytest
 import xgboost
 
 from cluster.schema import Label, Matrix, Task
-from cluster.settings import Distillation
+from cluster.training_settings import Distillation
 from tests.unit.training import tables
 from training import distill, export, trees
 from training.graphs import apply_link

@@ -10,7 +10,8 @@ from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, mean_squ
 
 from cluster.errors import ConfigError, DataError, NotEnoughData
 from cluster.schema import Label
-from cluster.settings import Gate, parse
+from cluster.settings import parse
+from cluster.training_settings import Gate
 from tests.builders import make_settings
 from training import gate
 from training.evaluate import metric_value

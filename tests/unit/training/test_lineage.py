@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cluster.settings import Cascade, Serving, Training
+from cluster.serving_settings import Cascade, Serving
+from cluster.training_settings import Training
 from tests.builders import make_settings
 from training.frame import TIME
 from training.lineage import PINS, code_commit, hash_settings, hash_table, trace

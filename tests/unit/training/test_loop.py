@@ -7,7 +7,8 @@ import pytest
 
 from cluster.ledger import Attempt, Closed, Event, Judged, Trained
 from cluster.records import GateVerdict, Promotion, RetrainRequest
-from cluster.settings import Gate, Loop, Settings
+from cluster.settings import Loop, Settings
+from cluster.training_settings import Gate
 from monitoring.drift import Alarm
 from monitoring.verdicts import WindowVerdicts
 from tests.builders import make_settings

@@ -11,7 +11,8 @@ import pytest
 
 from cluster.errors import NotEnoughData, StorageError
 from cluster.schema import Feature, Label
-from cluster.settings import Places, Training
+from cluster.settings import Places
+from cluster.training_settings import Training
 from tests.builders import make_schema, make_settings
 from training import pipeline
 from training.frame import TIME

@@ -18,7 +18,8 @@ from cluster.journal import Writer
 from cluster.ledger import Attempt, Closed, Event, Judged, Ledger, Trained
 from cluster.records import LabelEntry, Labels, Pointer, Pointers, Prediction, Promotion, RetrainRequest
 from cluster.registry import Registry
-from cluster.settings import Data, Gate, Loop, Settings
+from cluster.settings import Data, Loop, Settings
+from cluster.training_settings import Gate
 from monitoring.drift import Alarm
 from monitoring.verdicts import VerdictLog, WindowVerdicts
 from tests.builders import CREATED, MODEL, make_bundle, make_settings

@@ -3,7 +3,7 @@
 `wrk` is faster but tells sums; who wants to know what failed while something changed needs the moments. A few connections in
 one process of its own, each sending its next request when the last one is settled, bytes prepared, streams bare.
 
-python -m benchmarks.caller < PLAN > CALLS, both msgpack; ends on SIGTERM.
+python -m benchmarks.steady < PLAN > CALLS, both msgpack; ends on SIGTERM.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def calling(plan: Plan) -> Iterator[list[Call]]:
         When that process failed.
     """
     calls: list[Call] = []
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.caller"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.steady"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(msgspec.msgpack.encode(plan))
     process.stdin.close()

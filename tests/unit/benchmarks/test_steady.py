@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from benchmarks import caller
-from benchmarks.caller import BROKEN, Call, Connection, Plan
+from benchmarks import steady
+from benchmarks.steady import BROKEN, Call, Connection, Plan
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 LAST = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
@@ -13,7 +13,7 @@ BUSY = b"HTTP/1.0 503 Service Unavailable\r\n\r\nno server is available"
 
 
 def plan(port: int, *, retries: int = 1) -> Plan:
-    return caller.make_plan(
+    return steady.make_plan(
         f"http://127.0.0.1:{port}/v1/predict",
         [b'{"a":1}'],
         connections=1,
@@ -72,7 +72,7 @@ def test_a_request_that_fails_is_sent_again_and_both_tries_are_remembered(first:
     calls: list[Call] = []
 
     async def talk(port: int) -> None:
-        calls.append(await caller.settle(Connection("127.0.0.1", port), plan(port).requests[0], plan(port)))
+        calls.append(await steady.settle(Connection("127.0.0.1", port), plan(port).requests[0], plan(port)))
 
     assert len(told([first, LAST], talk)) == 2
     assert calls[0].statuses == [status, 200]
@@ -83,7 +83,7 @@ def test_a_request_is_given_up_after_its_last_try():
     calls: list[Call] = []
 
     async def talk(port: int) -> None:
-        calls.append(await caller.settle(Connection("127.0.0.1", port), plan(port).requests[0], plan(port, retries=2)))
+        calls.append(await steady.settle(Connection("127.0.0.1", port), plan(port).requests[0], plan(port, retries=2)))
 
     assert len(told([BUSY, BUSY, BUSY, LAST], talk)) == 3
     assert calls[0].statuses == [503, 503, 503]
@@ -98,7 +98,7 @@ def test_callers_call_until_they_are_stopped():
 
     async def talk(port: int) -> None:
         stopped = asyncio.Event()
-        following = asyncio.create_task(caller.follow(plan(port), stopped))
+        following = asyncio.create_task(steady.follow(plan(port), stopped))
         await asyncio.sleep(0.05)
         stopped.set()
         calls.extend(await following)
