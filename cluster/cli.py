@@ -55,6 +55,7 @@ def _add_own(commands: Subparsers) -> None:
     serve = commands.add_parser("serve", help="serve trained models, with monitor and steward, until Ctrl-C")
     serve.add_argument("config", nargs="+", help="the model's YAML file; several are served by one group of processes")
     serve.add_argument("--no-loop", action="store_true", help="only answer: no monitor, no steward")
+    serve.add_argument("--reload", action="store_true", help="deploy again when a YAML file changes; for development")
     serve.add_argument("--detach", action="store_true", help="return when it is up; end it with: homeostat stop CONFIG")
     serve.set_defaults(run=_serve)
     stop = commands.add_parser("stop", help="stop the local cluster that serve or demo left running")
@@ -91,7 +92,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             for settings in models.values():
                 _show_metrics(settings)
         if not arguments.detach:
-            _wait_for_signal()
+            stop = _signalled()
+            if arguments.reload:
+                _redeploy_on_change(list(models), stop, loop=not arguments.no_loop)
+            stop.wait()
             console.print("stopping")
             if external:
                 service.down(list(models.values()))
@@ -135,11 +139,27 @@ def _ask(name: str) -> dict[str, Any]:
     return status
 
 
-def _wait_for_signal() -> None:
+def _signalled() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set."""
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
-    stop.wait()
+    return stop
+
+
+def _redeploy_on_change(paths: Sequence[str], stop: threading.Event, *, loop: bool) -> None:
+    """Deploy again whenever a file changes, until the event is set; a file that is wrong is told of, and what runs goes on."""
+    import watchfiles
+
+    from cluster import service
+
+    for changes in watchfiles.watch(*paths, stop_event=stop, raise_interrupt=False):
+        changed = ", ".join(sorted({path for _, path in changes}))
+        try:
+            service.up({path: load(path) for path in paths}, loop=loop)
+            console.print(f"deployed again: {changed} changed", soft_wrap=True)
+        except HomeostatError as error:
+            console.print(f"{changed} changed, and is not deployed: {type(error).__name__}: {error}", soft_wrap=True, markup=False)
 
 
 def _stop(arguments: argparse.Namespace) -> int:
