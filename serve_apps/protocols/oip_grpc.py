@@ -24,7 +24,7 @@ _STATUS: Final[Mapping[type[errors.HomeostatError], grpc.StatusCode]] = {
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.RouteNotFound: grpc.StatusCode.NOT_FOUND,
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
-    errors.UnknownVersion: grpc.StatusCode.NOT_FOUND,
+    errors.NotServed: grpc.StatusCode.NOT_FOUND,
     errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.CallerLeft: grpc.StatusCode.CANCELLED,
