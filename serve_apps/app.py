@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -39,8 +40,8 @@ from serve_apps.served import ServedModel
 
 logger = logging.getLogger("homeostat.serve")
 MOST_ONGOING: Final = 1000
-SEVERAL: Final = "models"
-"""Name of the application that serves several models."""
+ITS_PART: Final = 0.9
+"""Of a caller's time, what the ensemble may use: an answer that arrives at the deadline is late."""
 
 
 def build(args: dict[str, str]) -> Application:
@@ -145,6 +146,13 @@ class EnsembleReplica(Ensemble):
         steps = [(settings.serving.poll_s, self.refresh), (1.0, lambda: metrics(self.stats()))]
         Periodic("homeostat-ensemble", steps).start()
 
+    async def answer(self, version: str, matrix: Matrix, budget_s: float) -> Matrix | HomeostatError:
+        """Scores, or why there are none: Serve logs a traceback of every exception that leaves a replica, and under overload refusals are many."""
+        try:
+            return await self.score(version, matrix, budget_s)
+        except HomeostatError as error:
+            return error
+
 
 class GatewayReplica(OipService):
     """The gateway as Serve constructs it, with handles to the ensembles that run elsewhere; gRPC's methods are inherited."""
@@ -182,23 +190,25 @@ def asker(ensemble: DeploymentHandle) -> AskEnsemble:
     """A call of the ensemble that is tried twice within its time when a replica dies, and then gives up with `Unavailable`."""
 
     async def ask(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + budget_s
+        deadline = time.monotonic() + budget_s
 
-        async def attempts() -> Matrix:
+        async def attempt() -> Matrix | HomeostatError:
+            left_s = ITS_PART * (deadline - time.monotonic())
+            return await ensemble.answer.remote(bundle.version, matrix, left_s)  # type: ignore[no-any-return]
+
+        async def attempts() -> Matrix | HomeostatError:
             try:
-                return await ensemble.score.remote(bundle.version, matrix, budget_s)  # type: ignore[no-any-return]
-            except HomeostatError:
-                raise
+                return await attempt()
             except (RayError, RayServeException) as error:
                 logger.warning("the ensemble failed once, asking again: %s", type(error).__name__)
-                return await ensemble.score.remote(bundle.version, matrix, deadline - loop.time())  # type: ignore[no-any-return]
+                return await attempt()
 
         try:
-            return await asyncio.wait_for(attempts(), budget_s)
-        except HomeostatError as error:
-            raise getattr(error, "cause", error) from None  # Ray's wrapper is both errors at once, under a name of its own
+            answer = await asyncio.wait_for(attempts(), budget_s)
         except (TimeoutError, RayError, RayServeException) as error:
             raise Unavailable(f"the ensemble did not answer within {budget_s:.3g} s: {type(error).__name__}") from error
+        if isinstance(answer, HomeostatError):
+            raise answer
+        return answer
 
     return ask

@@ -60,7 +60,7 @@ class Gateway:
         """The whole answer to one request; every failure has the shape that its protocol documents."""
         self.loop = asyncio.get_running_loop()
         path = str(scope["path"]).removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
-        call = Call(scope, receive, path=path, clock=self.loop.time)
+        call = Call(scope, receive, path=path)
         route, call.parameters = routes.find(path)
         self._under_way += 1
         try:
@@ -85,7 +85,7 @@ class Gateway:
             model = served.name
             if not endpoint.is_open:
                 served.authenticator.identify(call.headers)
-            self._admit()
+            self.admit()
             serving = served.settings.serving
             call.set_deadline(serving.timeout_s)
             if call.method == "POST":
@@ -135,7 +135,8 @@ class Gateway:
             )
         return self.models[name]
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
+        """Raise `Overloaded` when this process has more under way than it can answer in time."""
         if self._under_way > MOST_UNDER_WAY or self.load.lag_s > _SHED_AFTER_S:
             raise Overloaded(
                 f"{self._under_way} requests are under way and the process is {self.load.lag_s:.1f} s behind; try again in a second"

@@ -6,6 +6,7 @@ Knows ASGI's messages and nothing of routes, models or Ray.
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
@@ -36,12 +37,12 @@ class Call:
     path
         Below the mount point, without a slash at its end.
     clock
-        Seconds, of the event loop.
+        Seconds. Not the event loop's own: uvloop's stands still between two turns of the loop, and counts whole milliseconds.
     """
 
     __slots__ = ("body", "clock", "deadline", "headers", "method", "parameters", "path", "receive", "scope", "started")
 
-    def __init__(self, scope: Scope, receive: Receive, *, path: str, clock: Callable[[], float]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, *, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.scope, self.receive = scope, receive
         self.method: str = scope["method"]
         self.path = path

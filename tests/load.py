@@ -68,6 +68,7 @@ class Load:
         self.failures: list[Failure] = []
         self._url, self._rows, self._retry = url, [dict(row or make_row())] * rows, retry
         self._pause_s = pause_s
+        self._lock = threading.Lock()  # both lists in one order
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
 
@@ -91,8 +92,9 @@ class Load:
                     self.failures.append(Failure(time.monotonic(), f"{type(error).__name__}: {error}"))
                     self._stop.wait(0.05)  # whoever is refused and asks again at once takes the processor from what is coming back
                 else:
-                    self.answers.append(answer)
-                    self.answered_at.append(time.monotonic())
+                    with self._lock:
+                        self.answers.append(answer)
+                        self.answered_at.append(time.monotonic())
 
     def wait_for_more(self, answers: int, *, timeout_s: float = 60) -> None:
         """Return after so many more answers."""
@@ -106,6 +108,12 @@ class Load:
     def bundles(self) -> Counter[str]:
         """Answers by the version that gave them."""
         return Counter(answer.bundle for answer in self.answers)
+
+    def last_at(self, version: str) -> float:
+        """When a version answered for the last time, of `time.monotonic`."""
+        return max(
+            (at for answer, at in zip(self.answers, self.answered_at, strict=False) if answer.bundle == version), default=float("-inf")
+        )
 
     def longest_gap_s(self) -> float:
         """The longest time in which nobody was answered."""

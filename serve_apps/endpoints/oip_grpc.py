@@ -16,7 +16,7 @@ from serve_apps.gateway import Gateway
 from serve_apps.http import Call, Message
 from serve_apps.protocols import oip_grpc, oip_metadata
 from serve_apps.protocols import open_inference_pb2 as pb
-from serve_apps.protocols.errors import INTERNAL
+from serve_apps.protocols.errors import INTERNAL, status_of
 from serve_apps.protocols.oip import InferRequest
 from serve_apps.protocols.plane import DecodedRows
 from serve_apps.served import ServedModel, View
@@ -109,6 +109,7 @@ class OipService:
 
         async def answer() -> pb.ModelInferResponse:
             model = self._model(request.model_name, request.model_version, grpc_context)
+            self._gateway.admit()
             call.set_deadline(model.settings.serving.timeout_s)
 
             def decode(view: View, now: float) -> tuple[DecodedRows, InferRequest]:
@@ -120,7 +121,9 @@ class OipService:
             self._gateway.note(call.path, call, model.name, answered, 200)
             return oip_grpc.encode_infer(found, answered)
 
-        return await _answered(answer, pb.ModelInferResponse(), grpc_context)
+        return await _answered(
+            answer, pb.ModelInferResponse(), grpc_context, lambda status: self._gateway.note(call.path, call, "", None, status)
+        )
 
     def _model(self, name: str, version: str, context: Context) -> ServedModel:
         model = self._gateway.named(name)
@@ -129,8 +132,8 @@ class OipService:
         return model
 
 
-async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Context) -> _T:
-    """The answer, or an empty message with the status of what went wrong."""
+async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Context, note: Callable[[int], None] | None = None) -> _T:
+    """The answer, or an empty message with the status of what went wrong, of which `note` takes note as HTTP counts it."""
     try:
         return await answer()
     except HomeostatError as error:
@@ -138,6 +141,8 @@ async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Con
     except Exception:
         logger.exception("a call by gRPC failed")
         refused = INTERNAL
+    if note is not None:
+        note(status_of(refused))
     context.set_code(oip_grpc.status_of(refused))
     context.set_details(refused.message[:_MOST_DETAILS])
     return empty
@@ -145,7 +150,7 @@ async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Con
 
 def _call_of(request: pb.ModelInferRequest, context: Context) -> Call:
     scope = {"type": "grpc", "method": "POST", "headers": list(_headers(context))}
-    call = Call(scope, _silence, path="/inference.GRPCInferenceService/ModelInfer", clock=asyncio.get_running_loop().time)
+    call = Call(scope, _silence, path="/inference.GRPCInferenceService/ModelInfer")
     call.body = request.SerializeToString(deterministic=True)
     if request.model_version:
         call.parameters = {"version": request.model_version}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -58,7 +59,13 @@ def headers_of(error: errors.HomeostatError) -> dict[str, str] | None:
         return {"WWW-Authenticate": "Bearer"}
     if status == 405:
         return {"Allow": ", ".join(str(method) for detail in error.details for method in _listed(detail.get("allowed")))}
-    return {"Retry-After": "1"} if status == 503 else None
+    return {"Retry-After": str(_retry_after_s(error))} if status == 503 else None
+
+
+def _retry_after_s(error: errors.HomeostatError) -> int:
+    """Whole seconds: as the error says, or one."""
+    hints = [hint for detail in error.details if isinstance(hint := detail.get("retry_after_s"), (int, float))]
+    return max(1, math.ceil(max(hints, default=1)))
 
 
 def _listed(found: object) -> list[object]:

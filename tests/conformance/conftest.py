@@ -39,16 +39,12 @@ ROWS: Final = [
     builders.make_row(miles=50.0, wind=6.5),
 ]
 """Missing numbers and texts, an unknown category, and a last row that goes to the ensemble; no number that float32 would round."""
-
 TIMES: Final = 200
 """So many times over, they are decoded and scored in a thread."""
 
 
-class Told(NamedTuple):
-    """What POST /v1/predict answers to `ROWS`, output by output, under the names of the Open Inference Protocol."""
-
-    request_id: str
-    outputs: dict[str, list[Any]]
+Told = dict[str, list[Any]]
+"""What POST /v1/predict answers to `ROWS`, output by output, under the names of the Open Inference Protocol."""
 
 
 class Service(NamedTuple):
@@ -65,8 +61,8 @@ class Service(NamedTuple):
         """Ask for `ROWS` by the service's own route."""
         answer = httpx.post(f"{self.url}/{model}/v1/predict", json={"rows": ROWS}, timeout=30).raise_for_status().json()
         names = ("prediction", "probability", "answered_by") if model == CLASSIFIER else ("prediction", "answered_by")
-        outputs = {name: [row[name] for row in answer["predictions"]] for name in names}
-        return Told(answer["request_id"], outputs | {"degraded": [row.get("degraded", False) for row in answer["predictions"]]})
+        degraded = [row.get("degraded", False) for row in answer["predictions"]]
+        return {name: [row[name] for row in answer["predictions"]] for name in names} | {"degraded": degraded}
 
     def label(self, model: str, request_id: str) -> httpx.Response:
         """Send a label for the last of `ROWS`."""

@@ -29,7 +29,7 @@ def test_every_form_of_rows_gets_the_answers_of_typed_rows(service: Service, tol
         answer = client.predict(FORMS[form])
 
         assert answer.bundle == "1"
-        assert outputs(answer, *told[CLASSIFIER].outputs) == told[CLASSIFIER].outputs
+        assert outputs(answer, *told[CLASSIFIER]) == told[CLASSIFIER]
         assert client.label(answer.request_id, [1, 0, 1, 1, 0, 1]) == len(ROWS)
 
 
@@ -41,7 +41,7 @@ def test_the_async_client_reaches_the_other_model_by_its_name(service: Service, 
     ready, task, answer = asyncio.run(ask())
 
     assert (ready, task) == (True, "regression")
-    assert outputs(answer, *told[REGRESSOR].outputs) == told[REGRESSOR].outputs
+    assert outputs(answer, *told[REGRESSOR]) == told[REGRESSOR]
 
 
 def test_a_refusal_is_a_typed_error_with_the_services_message(service: Service) -> None:

@@ -38,19 +38,19 @@ def test_a_model_that_nobody_serves_is_not_ready(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("transport", "way"), [(transport, way) for transport, ways in WAYS.items() for way in ways])
 def test_every_way_to_ask_gets_the_answers_of_typed_rows(found: dict[str, Any], told: dict[str, Told], transport: str, way: str) -> None:
-    assert found[transport]["scored"][way] == told[CLASSIFIER].outputs
+    assert found[transport]["scored"][way] == told[CLASSIFIER]
 
 
 def test_the_other_model_is_reached_by_its_name(found: dict[str, Any], told: dict[str, Told], transport: str) -> None:
     other = found[transport]["other"]
 
     assert other["model"] == REGRESSOR
-    assert {name: other[name] for name in told[REGRESSOR].outputs} == told[REGRESSOR].outputs
+    assert {name: other[name] for name in told[REGRESSOR]} == told[REGRESSOR]
 
 
 def test_by_protocol_v1_each_row_gets_its_score(found: dict[str, Any], told: dict[str, Told]) -> None:
-    assert found["v1"]["scored"] == {"predictions": told[CLASSIFIER].outputs["probability"]}
-    assert found["v1"]["other"] == {"predictions": told[REGRESSOR].outputs["prediction"]}
+    assert found["v1"]["scored"] == {"predictions": told[CLASSIFIER]["probability"]}
+    assert found["v1"]["other"] == {"predictions": told[REGRESSOR]["prediction"]}
 
 
 def test_a_refusal_by_rest_is_the_clients_own_exception_with_our_message(service: Service, found: dict[str, Any]) -> None:

@@ -33,13 +33,13 @@ def test_every_form_of_rows_gets_the_answers_of_typed_rows(service: Service, tol
     answer = client_of(service, CLASSIFIER).invoke(FORMS[form]).get_predictions()
 
     assert answer.columns.tolist() == ["prediction", "probability"]
-    assert answer.to_dict(orient="list") == {name: told[CLASSIFIER].outputs[name] for name in ("prediction", "probability")}
+    assert answer.to_dict(orient="list") == {name: told[CLASSIFIER][name] for name in ("prediction", "probability")}
 
 
 def test_the_other_model_is_reached_by_its_name(service: Service, told: dict[str, Told]) -> None:
     answer = client_of(service, REGRESSOR).invoke(FORMS["data frame"]).get_predictions()
 
-    assert answer.to_dict(orient="list") == {"prediction": told[REGRESSOR].outputs["prediction"]}
+    assert answer.to_dict(orient="list") == {"prediction": told[REGRESSOR]["prediction"]}
 
 
 @pytest.mark.parametrize("model", ["", CLASSIFIER])

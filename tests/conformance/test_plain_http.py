@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import builders
 from tests.conformance.conftest import CLASSIFIER, NO_SUCH_MODEL, NO_WIND, REGRESSOR, ROWS, Service, Told
 
 COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
@@ -20,6 +21,17 @@ TENSORFLOW = f"/v1/models/{CLASSIFIER}"
 def http(service: Service) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=30) as client:
         yield client
+
+
+def test_typed_rows_get_what_student_and_ensemble_compute(told: dict[str, Told]) -> None:
+    student = builders.expected_scores(builders.STUDENT_WEIGHTS, [[200, 3.5, 1]])
+    ensemble = builders.expected_scores(builders.ENSEMBLE_WEIGHTS, [[50, 6.5, 1]])
+
+    assert told[CLASSIFIER]["answered_by"] == ["student"] * 5 + ["ensemble"]
+    assert told[CLASSIFIER]["prediction"] == [1, 0, 1, 1, 0, 0]
+    assert (told[CLASSIFIER]["probability"][0], told[CLASSIFIER]["probability"][-1]) == pytest.approx(
+        (student[0, 0], ensemble[0, 0]), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,7 +49,7 @@ def http(service: Service) -> Iterator[httpx.Client]:
 def test_tensorflow_servings_predict_gets_the_probabilities(
     http: httpx.Client, told: dict[str, Told], path: str, body: dict[str, Any], key: str
 ) -> None:
-    assert http.post(f"{path}:predict", json=body).json() == {key: told[CLASSIFIER].outputs["probability"]}
+    assert http.post(f"{path}:predict", json=body).json() == {key: told[CLASSIFIER]["probability"]}
 
 
 def test_tensorflow_servings_classify_and_regress_get_the_same_scores(http: httpx.Client, told: dict[str, Told]) -> None:
@@ -45,8 +57,8 @@ def test_tensorflow_servings_classify_and_regress_get_the_same_scores(http: http
     regressed = http.post(f"/v1/models/{REGRESSOR}:regress", json={"context": {"wind": 1.0}, "examples": without_wind()}).json()["results"]
     of_the_same = http.post(f"/v1/models/{REGRESSOR}:predict", json={"instances": [row | {"wind": 1.0} for row in ROWS]}).json()
 
-    assert [dict(classes)["1"] for classes in classified] == told[CLASSIFIER].outputs["probability"]
-    assert [dict(classes)["0"] for classes in classified] == [1 - p for p in told[CLASSIFIER].outputs["probability"]]
+    assert [dict(classes)["1"] for classes in classified] == told[CLASSIFIER]["probability"]
+    assert [dict(classes)["0"] for classes in classified] == [1 - p for p in told[CLASSIFIER]["probability"]]
     assert regressed == of_the_same["predictions"]
 
 
@@ -75,7 +87,7 @@ def test_tensorflow_servings_errors_have_its_shape(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", [f"/predictions/{CLASSIFIER}", f"/predictions/{CLASSIFIER}/1"])
 def test_torchserves_predictions_are_those_of_typed_rows(http: httpx.Client, told: dict[str, Told], path: str) -> None:
-    outputs = told[CLASSIFIER].outputs
+    outputs = told[CLASSIFIER]
     expected = [
         {"prediction": prediction, "probability": probability, "answered_by": by}
         for prediction, probability, by in zip(outputs["prediction"], outputs["probability"], outputs["answered_by"], strict=True)

@@ -56,7 +56,7 @@ def test_metadata_name_a_tensor_a_column_and_every_output(found: dict[str, Any],
 
 @pytest.mark.parametrize(("transport", "way"), [(transport, way) for transport, ways in WAYS.items() for way in ways])
 def test_every_way_to_ask_gets_the_answers_of_typed_rows(found: dict[str, Any], told: dict[str, Told], transport: str, way: str) -> None:
-    assert found[transport]["scored"][way] == told[CLASSIFIER].outputs
+    assert found[transport]["scored"][way] == told[CLASSIFIER]
 
 
 def test_no_way_to_ask_is_left_out(found: dict[str, Any], transport: str) -> None:
@@ -66,7 +66,7 @@ def test_no_way_to_ask_is_left_out(found: dict[str, Any], transport: str) -> Non
 def test_a_rows_answer_is_the_same_to_the_bit_in_a_request_of_any_size(
     found: dict[str, Any], told: dict[str, Told], transport: str
 ) -> None:
-    sizes, outputs = found[transport]["sizes"], told[CLASSIFIER].outputs
+    sizes, outputs = found[transport]["sizes"], told[CLASSIFIER]
 
     assert sizes["alone"] == {name: values[-1:] for name, values in outputs.items()}
     assert sizes["many"] == {name: values * TIMES for name, values in outputs.items()}
@@ -75,7 +75,7 @@ def test_a_rows_answer_is_the_same_to_the_bit_in_a_request_of_any_size(
 def test_only_the_requested_output_comes_back_under_the_callers_id(found: dict[str, Any], told: dict[str, Told], transport: str) -> None:
     some = found[transport]["some"]
 
-    assert some["probability"] == told[CLASSIFIER].outputs["probability"]
+    assert some["probability"] == told[CLASSIFIER]["probability"]
     assert (some["others"], some["id"], some["model"], some["version"]) == (False, "mine", CLASSIFIER, "1")
 
 
@@ -83,7 +83,7 @@ def test_the_other_model_is_reached_by_its_name(found: dict[str, Any], told: dic
     other = found[transport]["other"]
 
     assert (other["model"], other["version"]) == (REGRESSOR, "1")
-    assert {name: other[name] for name in told[REGRESSOR].outputs} == told[REGRESSOR].outputs
+    assert {name: other[name] for name in told[REGRESSOR]} == told[REGRESSOR]
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -28,10 +28,10 @@ PATIENT: Final = Retry(attempts=1000, total_s=60)
 """Outlasts the start of a replica on a busy machine; the default's 15 s outlast it on an idle one."""
 HARD: Final = builders.make_row(miles=100.0, wind=3.0, carrier="UA")
 """A row that the student leaves to the ensemble."""
-NOISE: Final = 2.5
-"""Limits are for a machine of one's own; where tests run, others run too."""
-AGAIN_S: Final = 6 * NOISE
-EVERYWHERE_S: Final = 2 * NOISE
+EVERYWHERE_S: Final = 2
+"""From publishing a pointer until no replica answers by the one before."""
+AGAIN_S: Final = 15
+"""From the load balancer's end to the next answer: 3.3 to 4.4 s on two busy cores; most of it is a Python process that starts."""
 
 
 class Site:
@@ -123,21 +123,20 @@ def test_a_row_has_one_answer_on_every_replica_and_in_every_batch(site: Site) ->
 
 def test_a_promotion_and_a_rollback_reach_every_replica_within_two_seconds(site: Site) -> None:
     site.deploy(gateways=2)
-    digests = {version: builders.make_bundle(site.root / "bundles" / version, bias=1.0) for version in ("2", "3")}
-    with Load(site.url) as load:
-        for version in ("2", "3", "2"):
-            builders.publish(site.root, site.root / "bundles" / version, version=version, digest=digests[version])
-            began = time.monotonic()
-            for url in site.addresses():
-                wait_until(partial(_answers_by, url, version), timeout_s=EVERYWHERE_S, what=f"{version} at {url}")
-            print(f"version {version} answers everywhere after {time.monotonic() - began:.2f} s")
+    site.wait_for(2)
+    replicas = site.addresses()
+    folders = {version: site.root / "bundles" / version for version in ("2", "3")}
+    digests = {version: builders.make_bundle(folder, bias=int(version) / 100) for version, folder in folders.items()}
+    for before, after in (("1", "2"), ("2", "3"), ("3", "2")):
+        with Load(replicas[0], 2) as one, Load(replicas[1], 2) as other:
+            builders.publish(site.root, folders[after], version=after, digest=digests[after])
+            published = time.monotonic()
+            for load in (one, other):
+                wait_until(partial(load.has_seen, after), timeout_s=20, what=f"version {after} to answer")
 
-    assert load.failures == []
-    assert set(load.bundles()) == {"1", "2", "3"}
-
-
-def _answers_by(url: str, version: str) -> bool:
-    return bool(httpx.get(f"{url}/v1/model").json()["bundle"] == version)
+        for load in (one, other):
+            assert load.failures == []
+            assert load.last_at(before) - published < EVERYWHERE_S
 
 
 def test_a_gateway_killed_beside_another_costs_at_most_its_requests_in_flight(site: Site) -> None:
@@ -150,7 +149,6 @@ def test_a_gateway_killed_beside_another_costs_at_most_its_requests_in_flight(si
         site.wait_for(2)
         plain.wait_for_more(100)
 
-    print("failed without a retry:", plain.failures)
     assert len(plain.failures) <= 4
     assert retrying.failures == []
     assert unjournaled([*plain.answers, *retrying.answers], settings) == 0
@@ -170,7 +168,6 @@ def test_the_ensemble_answers_alike_in_process_and_in_a_deployment_that_comes_ba
         wait_until(lambda: load.answers[-1][0].answered_by == "ensemble", timeout_s=60, what="the ensemble to answer")
     assert load.failures == []
     assert all(answer[0].degraded or answer[0].answered_by == "ensemble" for answer in load.answers)
-    print("degraded until the ensemble came:", sum(answer[0].degraded for answer in load.answers))
 
     there = ask(site.url, rows, batch=301)
     assert [by for by, _ in there] == [by for by, _ in here]
@@ -193,7 +190,6 @@ def test_the_application_is_updated_three_times_under_load_without_a_failed_requ
             assert _most_rows(site.url) == max_rows
             load.wait_for_more(100)
 
-    print(f"longest gap of the updates: {load.longest_gap_s():.2f} s")
     assert load.failures == large.failures == []
 
 
@@ -211,15 +207,14 @@ def test_one_gateway_becomes_three_and_one_again_under_load_without_a_failed_req
             site.wait_for(gateways)
             load.wait_for_more(100)
 
-    print(f"longest gap of the scaling: {load.longest_gap_s():.2f} s")
     assert load.failures == large.failures == []
 
 
 def test_load_adds_gateways_and_silence_takes_them_away_without_a_failed_request(site: Site) -> None:
-    scaling = {"min_replicas": 1, "max_replicas": 3, "upscale_delay": "1s", "downscale_delay": "3s", "target_load": 0.15}
+    scaling = {"min_replicas": 1, "max_replicas": 3, "upscale_delay": "1s", "downscale_delay": "3s", "target_load": 0.08}
     site.deploy(gateway=scaling)
     with Load(site.url, 4, rows=64) as load:
-        wait_until(lambda: site.replicas().get("RUNNING", 0) == 3, timeout_s=60, what="three gateways")
+        wait_until(lambda: site.replicas().get("RUNNING", 0) > 1, timeout_s=60, what="another gateway")
         load.wait_for_more(100)
     with Load(site.url, 1, pause_s=0.1) as quiet:
         site.wait_for(1, timeout_s=90)
@@ -234,7 +229,6 @@ def test_a_client_that_asks_again_does_not_notice_that_the_only_gateway_was_kill
         kill(site.cluster_pid, f"ServeReplica:{builders.MODEL}:Gateway")
         load.wait_for_more(200)
 
-    print(f"longest gap: {load.longest_gap_s():.2f} s")
     assert load.failures == []
     assert unjournaled(load.answers, settings) == 0
 
@@ -248,6 +242,5 @@ def test_the_load_balancer_comes_back_and_a_client_that_asks_again_does_not_noti
         plain.wait_for_more(200)
         patient.wait_for_more(200)
 
-    print(f"longest gap after {victim}: {plain.longest_gap_s():.2f} s, {len(plain.failures)} failed")
     assert patient.failures == []
     assert plain.longest_gap_s() < AGAIN_S

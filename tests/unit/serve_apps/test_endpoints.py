@@ -173,7 +173,7 @@ class Context:
 def infer_request(**changes: Any) -> pb.ModelInferRequest:
     request = pb.ModelInferRequest(model_name=MODEL, **changes)
     for tensor in TENSORS:
-        data = [float("nan") if value is None else value for value in tensor["data"]]
+        data: list[Any] = [float("nan") if value is None else value for value in tensor["data"]]
         contents = {"fp32_contents": data} if tensor["datatype"] == "FP32" else {"bytes_contents": [text.encode() for text in data]}
         request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"], contents=contents)
     return request

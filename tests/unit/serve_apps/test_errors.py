@@ -50,6 +50,7 @@ def test_an_error_brings_the_headers_that_http_asks_for() -> None:
     assert headers_of(errors.Unauthenticated("no token")) == {"WWW-Authenticate": "Bearer"}
     assert headers_of(errors.MethodNotAllowed("not so", details=[{"allowed": ["GET", "POST"]}])) == {"Allow": "GET, POST"}
     assert headers_of(errors.JournalError("full")) == {"Retry-After": "1"}
+    assert headers_of(errors.Overloaded("full", details=[{"retry_after_s": 2.2}])) == {"Retry-After": "3"}
     assert headers_of(errors.BadJson("not JSON")) is None
 
 

@@ -163,7 +163,7 @@ def test_what_a_model_says_of_itself_fits_the_messages() -> None:
     [
         (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
         (errors.UnknownModel, grpc.StatusCode.NOT_FOUND),
-        (errors.UnknownVersion, grpc.StatusCode.NOT_FOUND),
+        (errors.NotServed, grpc.StatusCode.NOT_FOUND),
         (errors.WrongType, grpc.StatusCode.INVALID_ARGUMENT),
         (errors.TooManyRows, grpc.StatusCode.INVALID_ARGUMENT),
         (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
