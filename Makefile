@@ -30,9 +30,9 @@ serve: $(STAMP) ## train the flights model if there is none, and serve it
 	@$(BIN)/homeostat status configs/flights.yaml --quiet || $(BIN)/homeostat train configs/flights.yaml
 	@$(BIN)/homeostat serve configs/flights.yaml
 
-test: $(STAMP) ## all tests: unit, integration, e2e
+test: $(STAMP) ## all tests: unit, integration, e2e, conformance
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest tests/unit tests/test_architecture.py -q -n 2 --dist loadfile
-	@$(BIN)/python -m pytest tests/integration tests/e2e -q
+	@$(BIN)/python -m pytest tests/integration tests/e2e tests/conformance -q
 
 check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/ruff check .

@@ -80,6 +80,8 @@ class Gateway:
                 details = [{"found": call.method, "allowed": list(route.methods)}]
                 raise MethodNotAllowed(f"'{call.path}' takes {', '.join(route.methods)}, not {call.method}", details=details)
             if isinstance(endpoint, routes.ForService):
+                if "model" in call.parameters:
+                    model = self.model(call).name
                 return model, None, await endpoint.answer(self, call)
             served = self.model(call)
             model = served.name

@@ -95,6 +95,9 @@ _MLFLOW: Final[dict[str, Methods]] = {
     "/{model}/invocations": {"POST": ForModel(mlflow.invocations)},
     "/health": {"GET": ForService(mlflow.health)},
     "/version": {"GET": ForService(mlflow.version)},
+    "/{model}/health": {"GET": ForService(mlflow.health)},
+    "/{model}/ping": {"GET": ForService(mlflow.ping)},
+    "/{model}/version": {"GET": ForService(mlflow.version)},
 }
 
 ROUTES: Final[tuple[Route, ...]] = (

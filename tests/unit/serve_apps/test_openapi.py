@@ -253,7 +253,8 @@ def test_every_route_is_documented(mount: str) -> None:
     for route in routes.ROUTES:
         path = route.pattern.replace("{model}", "late")
         mounted = path.removeprefix("/late") if not mount else path
-        is_variant = "{version}" in path or path.removeprefix("/late") in undocumented or f"/late{path}" in paths
+        bare = path.removeprefix("/late")  # some routes are one and the same at both places, and stand once in the document
+        is_variant = "{version}" in path or bare in undocumented or f"/late{path}" in paths or (bare != path and bare in paths)
         assert is_variant or set(map(str.upper, paths[mounted])) == set(route.methods), path
 
 
