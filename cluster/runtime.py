@@ -36,6 +36,12 @@ _STARTS: Final = 3
 """A port that was free may be taken by the time Ray binds it; then another is tried."""
 _RAY_NOTE: Final = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - where Ray puts it
 _PORTS: Final = range(20_000, 30_000)
+_OWN_PORTS: Final = (
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",  # opened with SO_REUSEPORT: two clusters would answer each other's requests
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+)
 
 
 def monitor_name(model: str) -> str:
@@ -196,9 +202,8 @@ def _state_file(root: str) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """FAST_HTTP and LOCAL, and ports for HAProxy's own pages: its defaults are taken as soon as a second cluster starts."""
-    ports = {name: str(free_port()) for name in ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT")}
-    return FAST_HTTP | LOCAL | ports | dict(os.environ)
+    """FAST_HTTP and LOCAL, and ports of this cluster's own: the defaults are taken, or worse shared, as soon as a second one starts."""
+    return FAST_HTTP | LOCAL | {name: str(free_port()) for name in _OWN_PORTS} | dict(os.environ)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

@@ -53,7 +53,7 @@ async def answer(bundle: Bundle, student_scores: Matrix, matrix: Matrix, ask: As
     """
     answered_by = np.zeros(len(student_scores), dtype=np.uint8)
     hard = needs_ensemble(bundle.schema.label, bundle.cascade, student_scores)
-    if not hard.any():
+    if not (hard[0] if len(hard) == 1 else hard.any()):
         return Answer(student_scores, answered_by)
     try:
         asked = await ask(bundle, matrix[hard], budget_s)

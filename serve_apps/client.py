@@ -86,7 +86,7 @@ class _Conversations(Generic[Transport]):
         unknown = errors.RequestError if status < 500 else errors.Unavailable
         if told := decode_error(outcome.content, unknown=unknown):
             return told, status in _PASSING_STATUSES
-        return unknown(f"what listens at {self._url} answered {status}: {outcome.text[:200]}"), status in {404, *_PASSING_STATUSES}
+        return unknown(f"what listens at {self._url} answered {status}: {outcome.text[:200]}"), status in {404, 500, *_PASSING_STATUSES}
 
     def _predict(self, rows: Rows) -> Steps[Predictions]:
         return self._ask(Call("POST", f"{self._mount}/predict", encode_rows(rows)), Predictions)
@@ -125,7 +125,7 @@ class HomeostatClient(_Conversations[httpx.BaseTransport]):
     routing_key
         While a challenger is on trial, requests of one key are answered by the same bundle.
     retry
-        Asked again are failed connections, timeouts, 502, 503, 504, and a 404 that is not the service's own: the
+        Asked again are failed connections, timeouts, 502, 503, 504, and a 404 or 500 that is not the service's own: the
         load balancer's, which knows no routes for a second or two after its start.
     transport
         In place of httpx's own.

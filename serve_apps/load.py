@@ -33,7 +33,8 @@ class Load:
         self.busy = 0.0
         """Cores that the process has kept busy, smoothed over looks."""
         self.lag_s = 0.0
-        """How late the event loop was with what it was asked to do last."""
+        """How late the event loop is, at two looks in a row: a machine that stood still is no load."""
+        self._lag_before_s = 0.0
 
     def look(self, *, lag_s: float) -> None:
         """Take note of the time that passed since the last look."""
@@ -42,4 +43,5 @@ class Load:
             share = (computed - self._computed) / (now - self._at)
             self.busy = _KEEP * self.busy + (1 - _KEEP) * share
         self._at, self._computed = now, computed
-        self.lag_s = lag_s
+        self.lag_s = min(lag_s, self._lag_before_s)
+        self._lag_before_s = lag_s

@@ -40,7 +40,11 @@ def test_the_busy_share_follows_the_processor_and_forgets_the_past_by_halves() -
     assert seen == [0.5, 0.75, 0.375]
 
 
-def test_a_look_at_no_distance_changes_nothing_but_the_lag() -> None:
+def test_a_loop_counts_as_late_only_when_two_looks_in_a_row_say_so() -> None:
     load = Load(clock=lambda: 1.0, busy_clock=lambda: 1.0)
-    load.look(lag_s=0.25)
-    assert (load.busy, load.lag_s) == (0.0, 0.25)
+    seen = []
+    for lag_s in (0.0, 2.0, 0.0, 1.0, 1.5):
+        load.look(lag_s=lag_s)
+        seen.append(load.lag_s)
+    assert seen == [0.0, 0.0, 0.0, 0.0, 1.0]
+    assert load.busy == 0.0

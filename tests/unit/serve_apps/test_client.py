@@ -315,6 +315,13 @@ def test_a_passing_failure_is_asked_again_with_growing_pauses(driver: Any, failu
     assert len({request.content for request in talk.service.requests}) == 1
 
 
+def test_a_500_of_the_load_balancer_is_asked_again_and_one_of_the_service_itself_is_final(driver: Any) -> None:
+    talk = Conversation(driver, httpx.Response(500, text="Internal Server Error"), refusal(errors.ScoringFailed("these rows")))
+    with pytest.raises(errors.ScoringFailed, match="these rows"):
+        talk(predict)
+    assert len(talk.service.requests) == 2
+
+
 def test_a_404_of_the_service_itself_is_final_and_one_of_the_load_balancer_is_not(driver: Any) -> None:
     talk = Conversation(driver, HAPROXY_404, refusal(errors.RouteNotFound("there is no '/v2'")))
     with pytest.raises(errors.RouteNotFound):
