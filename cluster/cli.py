@@ -24,6 +24,7 @@ from cluster.settings import Settings, absolute, load, resolve_root
 
 if TYPE_CHECKING:
     from cluster.registry import Registry
+    from cluster.runtime import LocalCluster
 
 COMMANDS: Final = "homeostat.commands"
 _PATIENCE_S: Final = 20
@@ -87,10 +88,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
         with console.status("loading the champion"):
             url = service.up(models, loop=not arguments.no_loop)
-        _show_service(list(models.values()), url)
-        if cluster and not arguments.no_loop:  # on a cluster of many hosts the monitor's may be any
-            for settings in models.values():
-                _show_metrics(settings)
+        _show_service(list(models.values()), url, cluster, loop=not arguments.no_loop)
         if not arguments.detach:
             stop = _signalled()
             if arguments.reload:
@@ -108,13 +106,17 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show_service(models: Sequence[Settings], url: str) -> None:
+def _show_service(models: Sequence[Settings], url: str, cluster: LocalCluster | None, *, loop: bool) -> None:
     for settings in models:
         mount = url if len(models) == 1 else f"{url}/{settings.model}"
         console.print(f"[bold]{settings.model}[/bold] answers at {mount}/v1/predict")
         console.print(f"  documentation  {mount}/docs\n  champion       {mount}/v1/model")
+        if cluster and loop:  # on a cluster of many hosts the monitor's may be any
+            _show_metrics(settings)
     if models[0].serving.grpc_port is not None:
         console.print(f"  gRPC           {models[0].serving.host}:{models[0].serving.grpc_port} (Open Inference Protocol)")
+    if cluster:
+        console.print(f"  requests       http://127.0.0.1:{cluster.metrics_port}/metrics (counts and latencies, from Ray)")
 
 
 def _show_metrics(settings: Settings) -> None:

@@ -101,8 +101,10 @@ class LocalCluster:
     The process id and address are kept in `<root>/cluster.json`, so that a later command finds them.
     """
 
-    def __init__(self, root: str, pid: int, address: str) -> None:
+    def __init__(self, root: str, pid: int, address: str, metrics_port: int) -> None:
         self.root, self.pid, self.address = root, pid, address
+        self.metrics_port = metrics_port
+        """Where Ray's agent serves the metrics of gateways and ensembles to Prometheus."""
 
     @classmethod
     def find(cls, root: str) -> LocalCluster | None:
@@ -111,7 +113,7 @@ class LocalCluster:
             state = json.loads(_state_file(root).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        cluster = cls(root, state["pid"], state["address"])
+        cluster = cls(root, state["pid"], state["address"], state.get("metrics_port", 0))
         return cluster if cluster.is_running() else None
 
     @classmethod
@@ -145,15 +147,17 @@ class LocalCluster:
 
     @classmethod
     def _launch(cls, root: str, log: Path) -> tuple[LocalCluster, subprocess.Popen[bytes]]:
-        port = free_port()
+        port, metrics_port = free_port(), free_port()
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
         command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats", f"--num-cpus={logical_cpus()}"]
+        command += [f"--metrics-export-port={metrics_port}"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True
             )
-        cluster = cls(root, process.pid, f"127.0.0.1:{port}")
-        _state_file(root).write_text(json.dumps({"pid": process.pid, "address": cluster.address}))
+        cluster = cls(root, process.pid, f"127.0.0.1:{port}", metrics_port)
+        state = {"pid": process.pid, "address": cluster.address, "metrics_port": metrics_port}
+        _state_file(root).write_text(json.dumps(state))
         return cluster, process
 
     def is_running(self) -> bool:

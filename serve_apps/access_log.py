@@ -17,11 +17,14 @@ from serve_apps.meter import Event, Swap
 
 _BYTES: Final = 32 * 1024 * 1024
 _FILES: Final = 4
+_MOST_FILES: Final = 32
+"""Of one host, those of replicas that have ended included; the oldest go when a replica starts."""
 _ERROR: Final = 400
 
 
 class AccessLog:
-    """Writes each model's file, `log/access/MODEL/PROCESS.jsonl` under `places.root`; four of 32 MiB are kept a process.
+    """Writes each model's file, `log/access/MODEL/PROCESS.jsonl` under `places.root`; four of 32 MiB are kept a process,
+    and the newest 32 of a host.
 
     Parameters
     ----------
@@ -50,5 +53,8 @@ def _least(settings: Settings) -> int | None:
 def _open(settings: Settings) -> logging.Handler:
     folder = storage.local_path(settings.places.access_log(settings.model), need="the access log")
     folder.mkdir(parents=True, exist_ok=True)
-    path = Path(folder) / f"{os.uname().nodename}-{os.getpid()}.jsonl"
+    host = os.uname().nodename
+    for old in sorted(folder.glob(f"{host}-*.jsonl*"), key=lambda path: path.stat().st_mtime)[:-_MOST_FILES]:
+        old.unlink(missing_ok=True)
+    path = Path(folder) / f"{host}-{os.getpid()}.jsonl"
     return logging.handlers.RotatingFileHandler(path, maxBytes=_BYTES, backupCount=_FILES - 1, delay=True)

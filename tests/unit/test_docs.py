@@ -124,9 +124,16 @@ def test_every_refusal_is_documented_with_its_status():
         for status, names in re.findall(r"^\| (\d{3}) \| ([^|]+) \|", page, re.MULTILINE)
         for name in _SPAN.findall(names)
     }
-    concrete: set[type[errors.HomeostatError]] = {cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.RequestError)}
+    concrete: set[type[errors.HomeostatError]] = {
+        cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.RequestError)
+    }
     concrete -= {errors.RequestError, errors.InvalidRows, errors.InvalidLabels}  # parents; what is raised is one of their children
-    passing: set[type[errors.HomeostatError]] = {errors.Unavailable, *errors.Unavailable.__subclasses__(), errors.JournalError, errors.NoChampion}
+    passing: set[type[errors.HomeostatError]] = {
+        errors.Unavailable,
+        *errors.Unavailable.__subclasses__(),
+        errors.JournalError,
+        errors.NoChampion,
+    }
     raised: set[type[errors.HomeostatError]] = concrete | passing | {errors.ScoringFailed}
     assert documented == {(cls.__name__, status_of(cls(""))) for cls in raised} | {("InternalError", 500)}
 

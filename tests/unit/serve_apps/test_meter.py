@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,15 @@ def test_a_request_for_no_model_is_in_no_models_log(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, access_log="all")
     AccessLog({MODEL: settings})([event()._replace(model="")], [])
     assert written(settings) == []
+
+
+def test_files_of_replicas_that_ended_long_ago_go(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, access_log="all")
+    folder = Path(settings.places.access_log(MODEL))
+    folder.mkdir(parents=True)
+    for number in range(40):
+        path = folder / f"{os.uname().nodename}-{number}.jsonl"
+        path.write_text("{}\n")
+        os.utime(path, (number, number))
+    AccessLog({MODEL: settings})
+    assert sorted(int(path.stem.rpartition("-")[2]) for path in folder.iterdir()) == list(range(8, 40))
