@@ -22,6 +22,7 @@ FAST_HTTP: Final[dict[str, str]] = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_apps.shortcut:middlewares",  # straight from the HTTP server to the gateway
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed in Python; the gateway counts for itself
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",  # a replica that died before it answered: ask another
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 << 20),  # 4 MB by default: 10,000 hard rows of 105 features are more
     "RAY_worker_niceness": "0",  # workers are niced by default
 }
 """Set before Ray starts, on every node. Figures: docs/decisions/006-fast-http-path.md."""

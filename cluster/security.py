@@ -40,7 +40,7 @@ class Authenticator:
     def __init__(self, token_env: str | None) -> None:
         self._token = b""
         if token_env is not None:
-            self._token = os.environ.get(token_env, "").encode()
+            self._token = os.environ.get(token_env, "").strip().encode()
             if not self._token:
                 raise ConfigError(
                     f"serving.token_env names the environment variable {token_env}, which is empty here; set it before Ray starts"

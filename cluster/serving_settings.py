@@ -83,7 +83,7 @@ class Serving(Section):
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body."""
     token_env: str | None = None
-    """Name of an environment variable; when set, requests must carry its value as a bearer token."""
+    """Name of an environment variable; when set, requests must carry its value as a bearer token; health and documentation stay open."""
     timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """What a request may take when it carries no `X-Request-Timeout` header; work that cannot be done by then is not begun."""
     ensemble_timeout_s: float = Field(default=2.0, gt=0)

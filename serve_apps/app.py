@@ -6,12 +6,12 @@ serve run serve_apps.app:build config=configs/flights.yaml
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import grpc
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve import Application
@@ -41,6 +41,8 @@ from serve_apps.served import ServedModel
 
 logger = logging.getLogger("homeostat.serve")
 MOST_ONGOING: Final = 1000
+_SHUTDOWN_S: Final = 60
+"""For a gateway to end; Serve first waits RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S, 30 by default, then finishes what is under way."""
 ITS_PART: Final = 0.9
 """Of a caller's time, what the ensemble may use: an answer that arrives at the deadline is late."""
 
@@ -113,7 +115,7 @@ def _ensemble(settings: Settings, *, alone: bool) -> Application:
 def _gateway_options(settings: Settings) -> dict[str, Any]:
     scaling = settings.serving.gateway
     policy = {"policy_function": "serve_apps.autoscaling:BusyPolicy", "policy_kwargs": {"target_load": scaling.target_load}}
-    return _options(scaling, {"policy": policy}) | {"graceful_shutdown_timeout_s": 30}
+    return _options(scaling, {"policy": policy}) | {"graceful_shutdown_timeout_s": _SHUTDOWN_S}
 
 
 def _options(scaling: Scaling, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,6 +138,10 @@ def _options(scaling: Scaling, more: Mapping[str, Any]) -> dict[str, Any]:
         "health_check_period_s": 1,
         "logging_config": {"enable_access_log": False},
     }
+
+
+_FAILURES: Final = (RayError, RayServeException, grpc.RpcError)
+"""What a call to another deployment may end with beside its answer."""
 
 
 class EnsembleReplica(Ensemble):
@@ -168,8 +174,6 @@ class GatewayReplica(OipService):
         exports: list[Export] = [GatewayMetrics(), AccessLog({model.name: model.settings for model in models})]
         self._follower = Follower(self._gateway, exports=exports)
         self._follower.start()
-        gc.collect()
-        gc.freeze()  # what is here now stays: looking through it again took a tenth of a second now and then
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request that came Serve's own way."""
@@ -178,7 +182,7 @@ class GatewayReplica(OipService):
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What `serve_apps.autoscaling` decides by."""
-        return {BUSY: self._gateway.load.busy}
+        return {BUSY: self._gateway.load.demand}
 
     def __del__(self) -> None:
         if hasattr(self, "_follower"):  # not when there was no champion to start with
@@ -191,7 +195,7 @@ def _served(settings: Settings, places: Mapping[str, tuple[Any, str]], ensembles
 
 
 def asker(ensemble: DeploymentHandle) -> AskEnsemble:
-    """A call of the ensemble that is tried twice within its time when a replica dies, and then gives up with `Unavailable`."""
+    """A call of the ensemble that is tried twice within its time when Ray fails, as it does when a replica dies, and then gives up with `Unavailable`."""
 
     async def ask(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
         deadline = time.monotonic() + budget_s
@@ -203,13 +207,13 @@ def asker(ensemble: DeploymentHandle) -> AskEnsemble:
         async def attempts() -> Matrix | HomeostatError:
             try:
                 return await attempt()
-            except (RayError, RayServeException) as error:
+            except _FAILURES as error:
                 logger.warning("the ensemble failed once, asking again: %s", type(error).__name__)
                 return await attempt()
 
         try:
             answer = await asyncio.wait_for(attempts(), budget_s)
-        except (TimeoutError, RayError, RayServeException) as error:
+        except (TimeoutError, *_FAILURES) as error:
             raise Unavailable(f"the ensemble did not answer within {budget_s:.3g} s: {type(error).__name__}") from error
         if isinstance(answer, HomeostatError):
             raise answer

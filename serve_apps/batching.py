@@ -129,10 +129,11 @@ class Batcher:
 
     def stats(self) -> Stats:
         """What has been counted so far."""
+        waiting = tuple(self._waiting)  # at once: another thread may ask
         return replace(
             self._counted,
-            queued_requests=sum(len(batch.live()) for batch in self._waiting),
-            queued_rows=sum(batch.rows for batch in self._waiting),
+            queued_requests=sum(len(batch.live()) for batch in waiting),
+            queued_rows=sum(batch.rows for batch in waiting),
         )
 
     async def score(self, scorer: Scorer, matrix: Matrix, *, deadline: float) -> Matrix:

@@ -37,12 +37,18 @@ class Follower:
         self._swaps: list[Swap] = []
         self._asked_at: float | None = None
         follow = [(model.settings.serving.poll_s, functools.partial(self._follow, name)) for name, model in gateway.models.items()]
-        self._periodic = Periodic("homeostat-follower", [(_LOOK_S, self._look), (_EXPORT_S, self._export), *follow])
-        self.start = self._periodic.start
+        self._looking = Periodic("homeostat-looking", [(_LOOK_S, self._look), (_EXPORT_S, self._export)])
+        self._following = Periodic("homeostat-following", follow)  # by itself: loading a bundle may take long
+
+    def start(self) -> None:
+        """Begin."""
+        self._looking.start()
+        self._following.start()
 
     def stop(self) -> None:
         """End, with a last export."""
-        self._periodic.stop()
+        self._following.stop()
+        self._looking.stop()
         self._export(pause_s=0.0)
 
     def _look(self) -> None:
@@ -63,7 +69,8 @@ class Follower:
 
     def _export(self, *, pause_s: float = _PAUSE_S) -> None:
         """Hand on what has been noted, in slices: a thread that computes for 30 ms makes the loop wait for the interpreter's lock."""
-        events, swaps, self._swaps = self._gateway.meter.drain(), self._swaps, []
+        events, swaps = self._gateway.meter.drain(), self._swaps[:]
+        del self._swaps[: len(swaps)]
         for first in range(0, max(1, len(events)), _SLICE):
             for export in self._exports:
                 export(events[first : first + _SLICE], swaps if first == 0 else ())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from cluster.errors import HomeostatError, MethodNotAllowed, Overloaded, RouteNotFound, UnknownModel
+from cluster.errors import DeadlineExceeded, HomeostatError, MethodNotAllowed, Overloaded, RouteNotFound, Unavailable, UnknownModel
 from serve_apps import routes
 from serve_apps.http import Call, Receive, Scope, Send
 from serve_apps.load import Load
@@ -91,7 +91,7 @@ class Gateway:
             serving = served.settings.serving
             call.set_deadline(serving.timeout_s)
             if call.method == "POST":
-                await call.read(most_bytes=serving.max_body_bytes)
+                await _read(call, serving.max_body_bytes)
             answered, reply = await endpoint.answer(served, call)
             if answered is not None:
                 reply = reply._replace(
@@ -139,6 +139,7 @@ class Gateway:
 
     def admit(self) -> None:
         """Raise `Overloaded` when this process has more under way than it can answer in time."""
+        self.loop = asyncio.get_running_loop()
         if self._under_way > MOST_UNDER_WAY or self.load.lag_s > _SHED_AFTER_S:
             raise Overloaded(
                 f"{self._under_way} requests are under way and the process is {self.load.lag_s:.1f} s behind; try again in a second"
@@ -153,9 +154,17 @@ class Gateway:
         self.meter.note(Event(time.time() - seconds, model, route, call.method, status, seconds, bundle, *counts))
 
 
+async def _read(call: Call, most_bytes: int) -> None:
+    try:
+        async with asyncio.timeout(call.deadline - call.clock()):
+            await call.read(most_bytes=most_bytes)
+    except TimeoutError:
+        raise DeadlineExceeded("the body did not arrive within the request's time; nothing was computed") from None
+
+
 def _refusal(route: Route | None, call: Call, error: HomeostatError) -> Reply:
     status = errors.status_of(error)
-    if status >= 500 and error is not errors.INTERNAL:
+    if status >= 500 and error is not errors.INTERNAL and not isinstance(error, Unavailable):
         logger.error("%s %s: %s: %s", call.method, call.path, type(error).__name__, error)
     if route is not None and route.one_status and status in _FINER:
         status = 400

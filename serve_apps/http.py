@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cluster.errors import BadRequestShape, BodyTooLarge, UnsupportedMediaType
+from cluster.errors import BadRequestShape, BodyTooLarge, CallerLeft, UnsupportedMediaType
 from serve_apps.protocols.plane import Reply
 
 Message = MutableMapping[str, Any]
@@ -77,18 +77,20 @@ class Call:
         Raises
         ------
         BodyTooLarge, BadRequestShape, UnsupportedMediaType
+        CallerLeft
+            When the caller hangs up on the way.
         """
         announced = self.headers.get(b"content-length", b"0")
         if not announced.isdigit():
             raise BadRequestShape("the header Content-Length is not a number")
         if int(announced) > most_bytes:
             raise _too_large(most_bytes)
-        message = await self.receive()
+        message = await self._next()
         body: bytes = message.get("body", b"")
         if message.get("more_body", False):
             chunks, size = [body], len(body)
             while message.get("more_body", False) and size <= most_bytes:
-                message = await self.receive()
+                message = await self._next()
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
             body = b"".join(chunks)
@@ -101,6 +103,13 @@ class Call:
         """Bring the deadline forward, when the body itself says how long its caller waits."""
         if seconds is not None:
             self.deadline = min(self.deadline, self.started + seconds)
+
+    async def _next(self) -> Message:
+        """The next part of the body; half of one is nobody's request."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise CallerLeft("the caller hung up before its body was whole")
+        return message
 
     async def left(self) -> None:
         """Return when the caller has hung up; only once the body has been read."""
@@ -145,8 +154,8 @@ def _unpack(body: bytes, coding: bytes, most_bytes: int) -> bytes:
         raise BadRequestShape(f"the body is not {name.decode()}: {error}") from error
     if len(unpacked) > most_bytes:
         raise _too_large(most_bytes)
-    if not unpacker.eof:
-        raise BadRequestShape(f"the body ends before its {name.decode()} does")
+    if not unpacker.eof or unpacker.unused_data:
+        raise BadRequestShape(f"the body is not exactly one {name.decode()} stream")
     return unpacked
 
 

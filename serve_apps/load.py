@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+_LATE_S: Final = 0.2
 _KEEP: Final = 0.5
 """Weight of what was known before, at each look."""
 
@@ -35,6 +36,11 @@ class Load:
         self.lag_s = 0.0
         """How late the event loop is, at two looks in a row: a machine that stood still is no load."""
         self._lag_before_s = 0.0
+
+    @property
+    def demand(self) -> float:
+        """What autoscaling goes by: cores kept busy; at least one when the loop is late, even where the machine gives it less."""
+        return max(self.busy, 1.0 if self.lag_s > _LATE_S else 0.0)
 
     def look(self, *, lag_s: float) -> None:
         """Take note of the time that passed since the last look."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from cluster import storage
 from cluster.bundle import Bundle, Part
-from cluster.errors import BundleError, StorageError
+from cluster.errors import BundleError, HomeostatError, StorageError
 from cluster.records import Pointer
 from cluster.schema import Matrix
 
@@ -49,11 +49,15 @@ def load(folder: Path, pointer: Pointer, *, parts: Iterable[Part]) -> Bundle:
         bundle.warm()
         bundle.check_probe()
         rows = _probe(bundle)
+        for part in parts:
+            if not np.isfinite(_scores(bundle, part, rows)).all():
+                raise BundleError(f"its {part} answers numbers that are not finite")
     except OSError as error:
         raise StorageError(f"the bundle in '{folder}' cannot be read: {error}") from error
-    for part in parts:
-        if not np.isfinite(_scores(bundle, part, rows)).all():
-            raise BundleError(f"its {part} answers numbers that are not finite")
+    except HomeostatError:
+        raise
+    except Exception as error:  # the runtimes' errors share no public base
+        raise BundleError(f"it cannot score here: {type(error).__name__}: {error}") from error
     return bundle
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -51,11 +50,6 @@ class Meter:
         taken = events[: len(events)]
         del events[: len(taken)]
         return taken
-
-
-def tags_of(event: Event) -> Mapping[str, str]:
-    """The tags that all figures of a request share."""
-    return {"model": event.model, "route": event.route, "status": str(event.status), "bundle": event.bundle}
 
 
 def answered_by(event: Event) -> str:

@@ -46,7 +46,7 @@ def decide(
     Placement(where='deployment', reason='placement is auto, and the bundle says nothing of its costs')
     """
     if placement != "auto":
-        return Placement(placement, f"serving.placement is {placement}")
+        return Placement(placement, f"serving.ensemble.placement is {placement}")
     if gpus > 0:
         return Placement("deployment", f"placement is auto, and the ensemble asks for {gpus:g} GPU a replica")
     if costs is None:

@@ -111,9 +111,16 @@ PATHS: Final = tuple(route.pattern for route in ROUTES)
 _COMPILED: Final = tuple((re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", re.escape(route.pattern))), route) for route in ROUTES)
 
 
-@functools.lru_cache(maxsize=4096)
+_LONGEST_PATH: Final = 512
+
+
 def find(path: str) -> tuple[Route | None, Mapping[str, str]]:
     """The route of a path and the parts that it names; exact paths come before those with names."""
+    return _find(path) if len(path) <= _LONGEST_PATH else (None, {})
+
+
+@functools.lru_cache(maxsize=4096)
+def _find(path: str) -> tuple[Route | None, Mapping[str, str]]:
     for expression, route in _COMPILED:
         if match := expression.fullmatch(path):
             return route, match.groupdict()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cluster.bundle import Bundle
-from cluster.errors import CallerLeft, DeadlineExceeded, NotServed
+from cluster.errors import CallerLeft, DeadlineExceeded, NotServed, ScoringFailed, Unavailable
 from cluster.journal import Writer, find_rows
 from cluster.records import Labels, Prediction
 from cluster.schema import Matrix
@@ -112,19 +113,18 @@ class ServedModel:
             When the answer cannot be written down: then it is not given.
         """
         view = self.view(self._pick(call))
-        rows, kept = await _run(len(call.body) >= LARGE_BYTES, decode, view, time.time())
+        rows, kept = await run(len(call.body) >= LARGE_BYTES, decode, view, time.time())
         is_large = len(rows.event_times) >= LARGE_ROWS
-        remaining_s = call.deadline - call.clock()
-        if remaining_s <= 0:
+        if call.clock() >= call.deadline:
             raise DeadlineExceeded("the time that the request was given ran out before its rows were scored; nothing was computed")
-        matrix, student_scores = await _run(is_large, _score, view.bundle, rows)
+        matrix, student_scores = await run(is_large, _score, view.bundle, rows)
         serving = self.settings.serving
         scores, answered_by = await answer(
             view.bundle,
             student_scores,
             matrix,
             functools.partial(self._ask_for, call) if self._ask_elsewhere else _ask_here,
-            budget_s=min(serving.ensemble_timeout_s, remaining_s),
+            budget_s=min(serving.ensemble_timeout_s, call.deadline - call.clock()),
             degrade=serving.without_ensemble == "degrade",
         )
         request_id = self._journal.append(
@@ -143,8 +143,11 @@ class ServedModel:
         wanted = call.parameters.get("version")
         if wanted is None:
             return self.bundles.serving.pick(call.scope["headers"], call.body)
-        self.check_version(wanted)
-        return self.bundles.version(wanted)
+        named = next((b for b in (self.bundles.current, self.bundles.challenger) if b is not None and b.version == wanted), None)
+        if named is None:
+            self.check_version(wanted)
+            raise Unavailable(f"version {wanted} has just ceased to answer")
+        return named
 
     def check_version(self, wanted: str) -> None:
         """Raise `NotServed` unless this version answers."""
@@ -178,14 +181,21 @@ class ServedModel:
 
 
 async def _ask_here(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:  # noqa: ARG001
-    return await _run(len(matrix) >= LARGE_ROWS, bundle.ensemble, matrix)
+    return _finite(await run(len(matrix) >= LARGE_ROWS, bundle.ensemble, matrix))
 
 
 def _score(bundle: Bundle, rows: DecodedRows) -> tuple[Matrix, Matrix]:
     matrix = bundle.encoder.columns(rows.columns)
-    return matrix, bundle.student(np.ascontiguousarray(matrix))
+    return matrix, _finite(bundle.student(np.ascontiguousarray(matrix)))
 
 
-async def _run(is_large: bool, function: Callable[..., _T], *arguments: object) -> _T:
+def _finite(scores: Matrix) -> Matrix:
+    """The scores, unless the model fails on these rows. A sum is not finite when one of them is not."""
+    if not math.isfinite(scores.sum()):
+        raise ScoringFailed("the model answers numbers that are not finite for these rows")
+    return scores
+
+
+async def run(is_large: bool, function: Callable[..., _T], *arguments: object) -> _T:
     """Call a function: here, or in a thread when it takes long."""
     return await asyncio.to_thread(function, *arguments) if is_large else function(*arguments)

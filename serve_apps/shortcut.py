@@ -37,7 +37,7 @@ class Shortcut:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by the gateway of this process, or go the long way."""
-        if _here and scope["type"] == "http" and not scope["path"].startswith(_SERVES_OWN):
+        if _here and scope["type"] == "http" and not scope["path"].removeprefix(scope.get("root_path", "")).startswith(_SERVES_OWN):
             await _here[0](scope, receive, send)
         else:
             await self._app(scope, receive, send)

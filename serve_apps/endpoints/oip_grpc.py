@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 import grpc
 
-from cluster.errors import HomeostatError
+from cluster.errors import BodyTooLarge, HomeostatError
 from serve_apps.endpoints.oip import check_version
 from serve_apps.endpoints.service import VERSION
 from serve_apps.gateway import Gateway
@@ -110,6 +110,10 @@ class OipService:
         async def answer() -> pb.ModelInferResponse:
             model = self._model(request.model_name, request.model_version, grpc_context)
             self._gateway.admit()
+            most = model.settings.serving.max_body_bytes
+            if request.ByteSize() > most:
+                raise BodyTooLarge(f"the message has more than {most} bytes; send fewer rows at once, or raise serving.max_body_bytes")
+            call.body = request.SerializeToString(deterministic=True)
             call.set_deadline(model.settings.serving.timeout_s)
 
             def decode(view: View, now: float) -> tuple[DecodedRows, InferRequest]:
@@ -118,8 +122,9 @@ class OipService:
                 return found.rows, found
 
             answered, found = await model.answer(call, decode)
+            response = oip_grpc.encode_infer(found, answered)
             self._gateway.note(call.path, call, model.name, answered, 200)
-            return oip_grpc.encode_infer(found, answered)
+            return response
 
         return await _answered(
             answer, pb.ModelInferResponse(), grpc_context, lambda status: self._gateway.note(call.path, call, "", None, status)
@@ -151,7 +156,6 @@ async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Con
 def _call_of(request: pb.ModelInferRequest, context: Context) -> Call:
     scope = {"type": "grpc", "method": "POST", "headers": list(_headers(context))}
     call = Call(scope, _silence, path="/inference.GRPCInferenceService/ModelInfer")
-    call.body = request.SerializeToString(deterministic=True)
     if request.model_version:
         call.parameters = {"version": request.model_version}
     return call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -11,7 +12,7 @@ from serve_apps.protocols import bulk
 from serve_apps.protocols.bulk import ARROW_FILE, ARROW_STREAM, CSV
 from serve_apps.protocols.labels import LABELS_A_ROW, decode_labels
 from serve_apps.protocols.plane import Answered, DecodedRows, Reply
-from serve_apps.served import ServedModel, View
+from serve_apps.served import ServedModel, View, run
 
 JSON: Final = "application/json"
 
@@ -49,17 +50,23 @@ DECODERS: Final[dict[str, Callable[[View, bytes, float], DecodedRows]]] = {
 _ENCODERS: Final[dict[str, Callable[[Answered], bytes]]] = {ARROW_STREAM: bulk.encode_arrow, CSV: bulk.encode_csv}
 
 
+_LARGE_LABELS: Final = 4096
+"""Bodies of labels of at least this many bytes are checked in a thread."""
+
+
 async def labels(model: ServedModel, call: Call) -> tuple[None, Reply]:
     """POST /v1/labels: check against the journal, append, acknowledge."""
     if call.content_type != JSON:
         raise _unsupported(call, JSON)
-    taken = decode_labels(
+    decode = functools.partial(
+        decode_labels,
         call.body,
         model=model.name,
         label=model.current.schema.label,
         rows_of=model.rows_of,
         max_labels=LABELS_A_ROW * model.settings.serving.max_rows,
     )
+    taken = await run(len(call.body) >= _LARGE_LABELS, decode)  # a look into the journal for each request they name
     model.append(taken)
     return None, Reply(200, b'{"accepted":%d}' % len(taken.entries))
 

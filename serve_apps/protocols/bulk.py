@@ -87,6 +87,7 @@ def decode_arrow(body: bytes, reader: ColumnsReader, *, now: float) -> DecodedRo
     """
     table = read_table(body, reader.check_count)
     _check_unique(table)
+    reader.check_names(table.column_names)  # before values are unfolded: columns may be many and their bytes few
     return reader.read({name: _scalars(reader, name, table.column(name)) for name in table.column_names}, now=now)
 
 
@@ -122,6 +123,7 @@ def decode_csv(body: bytes, reader: ColumnsReader, *, now: float) -> DecodedRows
         raise BadRequestShape(f"the body is not CSV in UTF-8 with a line of column names: {error}") from error
     reader.check_count(table.num_rows)
     _check_unique(table)
+    reader.check_names(table.column_names)
     return reader.read({name: _parsed(reader, name, table.column(name)) for name in table.column_names}, now=now)
 
 
@@ -169,9 +171,11 @@ def _answers(answered: Answered) -> pa.Table:
 
 
 def _check_unique(table: pa.Table) -> None:
-    names = table.column_names
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadRequestShape(f"column '{twice[0]}' is there twice")
+    seen: set[str] = set()
+    for name in table.column_names:
+        if name in seen:
+            raise BadRequestShape(f"column '{name}' is there twice")
+        seen.add(name)
 
 
 def _scalars(reader: ColumnsReader, name: str, column: pa.ChunkedArray) -> list[Scalar]:

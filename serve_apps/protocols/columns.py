@@ -6,7 +6,7 @@ pass only explains what is wrong, in the words of `serve_apps.protocols.rules`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from cluster.errors import BadRequestShape, MissingColumn, UnknownColumn, WrongType
 from cluster.schema import FeatureSchema, Scalar
 from serve_apps.protocols.plane import DecodedRows
-from serve_apps.protocols.rules import Problem, RowRules, check_count, check_model, detail_of, kind_of, refuse
+from serve_apps.protocols.rules import MOST_DETAILS, Problem, RowRules, check_count, check_model, detail_of, kind_of, refuse
 
 
 class ColumnsReader:
@@ -70,7 +70,7 @@ class ColumnsReader:
         InvalidRows
             As `MissingColumn`, `UnknownColumn`, `WrongType`, `NotFinite` or `BadTime`; `details` lists up to 20 places.
         """
-        self._check_names(columns)
+        self.check_names(columns)
         rows = _length(columns)
         self.check_count(rows)
         found = msgspec.structs.astuple(self._fit(columns, rows))
@@ -119,7 +119,8 @@ class ColumnsReader:
         missing = [None] * len(values)
         return self.read({name: columns.get(name, missing) for name in known}, now=now)
 
-    def _check_names(self, columns: Mapping[str, Sequence[Scalar]]) -> None:
+    def check_names(self, columns: Collection[str]) -> None:
+        """Raise `MissingColumn` or `UnknownColumn` unless these are the columns of the schema."""
         known = self.known
         problems: list[Problem] = []
         for name in self._rules.sent:
@@ -127,6 +128,8 @@ class ColumnsReader:
                 message = f"column '{name}' is absent; send nulls if its values are missing"
                 problems.append((MissingColumn, message, detail_of(MissingColumn, None, name, None, list(known))))
         for name in columns:
+            if len(problems) >= MOST_DETAILS:
+                break
             if name not in known:
                 message = f"there is a column '{name}', which the schema lacks"
                 problems.append((UnknownColumn, message, detail_of(UnknownColumn, None, name, None, list(known))))

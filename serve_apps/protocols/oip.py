@@ -7,6 +7,7 @@ Every column is an input tensor of its own, or all of them are the columns of on
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -171,7 +172,7 @@ def _values(spec: TensorSpec, answered: Answered) -> Sequence[Scalar]:
 
 def _check_names(kind: str, names: Sequence[str]) -> None:
     if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         raise BadRequestShape(f"{kind} '{twice[0]}' is named twice")
 
 

@@ -6,6 +6,7 @@ where. So the same mistake reads the same, whichever protocol it came by. Knows 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
@@ -83,7 +84,7 @@ class RowRules:
         """Raise the first problem of these rows, with up to `MOST_DETAILS` in its details; return when there is none."""
         problems: list[Problem] = []
         for i, row in enumerate(rows):
-            problems.extend(self._problems(i, row))
+            problems.extend(itertools.islice(self._problems(i, row), MOST_DETAILS - len(problems)))
             if len(problems) >= MOST_DETAILS:
                 break
         refuse(problems)

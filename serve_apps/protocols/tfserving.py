@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cluster.errors import BadRequestShape, HomeostatError
+from cluster.errors import BadRequestShape, HomeostatError, UnknownColumn
 from cluster.schema import FeatureSchema, canonical, score_width
 from serve_apps.protocols.columns import ColumnsReader
 from serve_apps.protocols.loose_json import parse_object
 from serve_apps.protocols.plane import Answered, DecodedRows
-from serve_apps.protocols.rules import kind_of
+from serve_apps.protocols.rules import detail_of, kind_of
 
 Style = Literal["row", "column"]
 Method = Literal["classify", "regress"]
@@ -71,6 +71,11 @@ def decode_examples(body: bytes, reader: ColumnsReader, method: Method, *, now: 
         raise BadRequestShape(f"'context' is {kind_of(context)}, and must be an object of column: value")
     context = {name: _scalar(value) for name, value in context.items()}
     rows = _rows(content, "examples")
+    reader.check_count(len(rows))
+    for name in context:
+        if name not in reader.known:  # before each example gets a copy
+            detail = detail_of(UnknownColumn, None, name, None, list(reader.known))
+            raise UnknownColumn(f"there is a column '{name}' in 'context', which the schema lacks", details=[detail])
     for i, row in enumerate(rows):
         if isinstance(row, dict) and (both := sorted(row.keys() & context)):
             raise BadRequestShape(f"column '{both[0]}' is in 'context' and in example {i}; it may be in one of them")

@@ -347,3 +347,12 @@ def test_every_format_says_the_same_number(scores: list[float]) -> None:
     expected = answer.scores[:, 0].tolist()
     assert read_back(encode_arrow(answer))["prediction"].to_pylist() == expected
     assert pa.csv.read_csv(io.BytesIO(encode_csv(answer)))["prediction"].cast(pa.float64()).to_pylist() == expected
+
+
+def test_a_body_of_very_many_columns_is_refused_by_their_names_before_their_values_are_read() -> None:
+    names = [f"c{i}" for i in range(20_000)]
+    table = pa.table({name: pa.nulls(2) for name in names})
+    with pytest.raises(MissingColumn, match="and 19 more"):
+        decode_arrow(arrow(table), READER, now=NOW)
+    with pytest.raises(MissingColumn, match="and 19 more"):
+        decode_csv((",".join(names) + "\n" + "," * 19_999 + "\n").encode(), READER, now=NOW)

@@ -590,3 +590,34 @@ def test_among_several_models_a_request_must_name_one(two: Gateway) -> None:
         assert unknown.json()["error"]["details"] == [{"found": "other", "allowed": ["late", "early"]}]
 
     converse(two, talk)
+
+
+def test_scores_that_are_not_finite_are_not_an_answer(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(only(gateway).current, "student", lambda matrix: np.full((len(matrix), 1), np.nan, dtype=np.float32))
+            assert_refused(await client.post("/v1/predict", json={"rows": [make_row()]}), 500, "ScoringFailed")
+        assert entries(served) == []
+
+    converse(served, talk)
+
+
+def test_a_body_that_does_not_come_costs_its_caller_and_nobody_else(served: Settings) -> None:
+    async def run() -> None:
+        gateway = serve(served)
+
+        async def nothing() -> Any:
+            await asyncio.Event().wait()
+
+        headers = [(b"content-type", b"application/json"), (b"x-request-timeout", b"0.01")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": headers}
+        assert (await gateway.respond(scope, nothing)).status == 504
+
+    asyncio.run(run())
+
+
+def test_a_path_longer_than_any_route_is_not_found(served: Settings) -> None:
+    async def talk(client: Client, gateway: Gateway) -> None:
+        assert_refused(await client.get("/" + "x" * 5000), 404, "RouteNotFound")
+
+    converse(served, talk)

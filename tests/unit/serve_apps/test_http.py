@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from cluster.errors import BadRequestShape, BodyTooLarge, UnsupportedMediaType
+from cluster.errors import BadRequestShape, BodyTooLarge, CallerLeft, UnsupportedMediaType
 from serve_apps.http import Call, Message
 
 
@@ -62,6 +62,11 @@ def test_a_timeout_that_is_none_is_refused_and_says_what_it_takes(given: str) ->
         make_call(headers={"X-Request-Timeout": given}).set_deadline(10.0)
 
 
+def test_half_a_body_is_nobodys_request() -> None:
+    with pytest.raises(CallerLeft, match="before its body was whole"):
+        asyncio.run(make_call(part(b"1,2", more=True), {"type": "http.disconnect"}).read(most_bytes=100))
+
+
 def test_a_caller_has_left_when_the_server_says_so() -> None:
     call = make_call(part(b""), {"type": "http.disconnect"})
     asyncio.run(asyncio.wait_for(call.left(), 1))
@@ -93,7 +98,8 @@ def test_a_body_that_unfolds_beyond_the_limit_is_refused() -> None:
     ("body", "coding", "error", "message"),
     [
         (b"rows", "gzip", BadRequestShape, "the body is not gzip"),
-        (gzip.compress(b"rows", mtime=0)[:-2], "gzip", BadRequestShape, "ends before its gzip does"),
+        (gzip.compress(b"rows", mtime=0)[:-2], "gzip", BadRequestShape, "is not exactly one gzip stream"),
+        (gzip.compress(b"rows", mtime=0) * 2, "gzip", BadRequestShape, "is not exactly one gzip stream"),
         (b"rows", "br", UnsupportedMediaType, "content encoding is 'br'; allowed: gzip, deflate, or none"),
     ],
 )

@@ -52,4 +52,4 @@ def test_without_figures_it_is_a_deployment() -> None:
 
 @pytest.mark.parametrize("setting", ["in_process", "deployment"])
 def test_a_setting_is_obeyed_whatever_the_figures(setting: Literal["in_process", "deployment"]) -> None:
-    assert decide(setting, make_costs(ensemble=curve(1.0, 2.0)), gpus=1.0) == Placement(setting, f"serving.placement is {setting}")
+    assert decide(setting, make_costs(ensemble=curve(1.0, 2.0)), gpus=1.0) == Placement(setting, f"serving.ensemble.placement is {setting}")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from cluster.errors import BadJson, BadRequestShape, MissingColumn, NoRows, NotFinite, RequestError, UnknownModel, WrongType
+from cluster.errors import BadJson, BadRequestShape, MissingColumn, NoRows, NotFinite, RequestError, UnknownColumn, UnknownModel, WrongType
 from serve_apps.protocols.columns import ColumnsReader
 from serve_apps.protocols.tfserving import (
     decode_examples,
@@ -189,3 +189,9 @@ def test_metadata_of_many_classes_has_a_score_for_each_and_no_regress() -> None:
 def test_an_error_is_its_message() -> None:
     assert error(UnknownModel("model 'x' is not served here"), 404) == b'{"error":"model \'x\' is not served here"}'
     assert json.loads(error(WrongType("row 0", details=[{"row": 0}]), 400)) == {"error": "row 0", "details": [{"row": 0}]}
+
+
+def test_a_context_of_unknown_columns_is_refused_before_each_example_gets_a_copy() -> None:
+    body = json.dumps({"context": {f"c{i}": 1 for i in range(1000)}, "examples": [{}, {}]}).encode()
+    with pytest.raises(UnknownColumn, match="column 'c0' in 'context'"):
+        decode_examples(body, ColumnsReader(make_schema(), model="late", max_rows=10), "classify", now=0.0)
