@@ -62,7 +62,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, http_port: int) -> Path:
         "members": {"xgboost": {"rounds": 40}, "torch": None},
         "distillation": {"rounds": 20},
         "gate": {"holdout": "2d", "min_rows": 200},
-        "serving": {"port": http_port, "poll_s": 0.1},
+        "serving": {"port": http_port, "poll_s": 0.1, "ensemble": {"placement": "deployment"}},
         "monitoring": {"one_false_alarm_in": "100d", "metrics_port": 0, "min_rows": 50},
         "loop": {"cooldown": "4d", "train_window": "30d"},
         "places": {"root": str(root / "var")},
