@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload clean
+.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload bench-request clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,7 +41,7 @@ check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
 
-bench: bench-serving bench-changes bench-overload ## all benchmarks; QUICK=1 for short ones
+bench: bench-serving bench-changes bench-overload bench-request ## all benchmarks; QUICK=1 for short ones
 
 bench-serving: $(STAMP) ## requests a second and latency, beside peers and the limit
 	@$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick)
@@ -51,6 +51,9 @@ bench-changes: $(STAMP) ## swaps, updates, scaling and kills under load: what fa
 
 bench-overload: $(STAMP) ## three times what the ensemble can do: what is answered in time, beside @serve.batch
 	@$(BIN)/python -m benchmarks.overload $(if $(QUICK),--quick)
+
+bench-request: $(STAMP) ## where the time of one request goes
+	@$(BIN)/python -m benchmarks.request $(if $(QUICK),--quick)
 
 clean: ## remove what was generated, the virtual environment included
 	rm -rf var .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
