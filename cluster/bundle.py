@@ -13,10 +13,15 @@
     costs.json          seconds a call by number of rows, on the machine that built it
     probe.arrow         up to 64 encoded rows and their scores: what every replica must reproduce.
                         These are rows of the training table; whoever reads the bundle reads them
+    intervals.json      regression: how far from the answer the truth may be
     members/            each member, native and as ONNX
+    evaluation/         what was measured: calibration, groups, slices, stability, checks, columns, explanation
+    explanation/        what LIME needs to explain a row
+    settings.json, blend.json, distillation.json, efforts.json, search.json   how it was made
+    figures/, card.md, card.html   for people; every number in the card is from one of the files above
 
-`ensemble_rest.onnx`, `costs.json` and `probe.arrow` are optional: older bundles lack them. Every file is hashed before
-it is read, and loading runs no code of the bundle's: JSON, Arrow, ONNX and XGBoost's UBJ only.
+What a replica needs not, and `ensemble_rest.onnx`, `costs.json` and `probe.arrow`, are optional: older bundles lack them. Every file
+is hashed and its format looked at before it is read (`cluster.formats`), and loading runs no code of the bundle's.
 """
 
 from __future__ import annotations
@@ -32,12 +37,13 @@ import msgspec
 import numpy as np
 from pydantic import ValidationError
 
-from cluster import probe
+from cluster import formats, probe
 from cluster.costs import Costs
 from cluster.costs import Part as Part
 from cluster.encoder import Encoder
 from cluster.errors import BundleError, BundleTampered
-from cluster.margin import is_hard
+from cluster.intervals import Intervals
+from cluster.margin import Sureness, is_hard
 from cluster.probe import Probe
 from cluster.records import Record
 from cluster.schema import FeatureSchema, Matrix
@@ -45,8 +51,8 @@ from cluster.scorer import Graph, Native
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
-SUFFIXES: Final = frozenset({".json", ".onnx", ".ubj", ".arrow"})
 COSTS: Final = "costs.json"
+INTERVALS: Final = "intervals.json"
 TREES: Final = "members/xgboost.ubj"
 REST: Final = "ensemble_rest.onnx"
 _REQUIRED: Final = frozenset(
@@ -71,8 +77,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     files: dict[str, FileRecord]
 
 
-class CascadeRule(Record, frozen=True, kw_only=True):
-    """When the student may answer alone, and what that promises."""
+class CascadeRule(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """When the student may answer alone, and what that promises. Fields with a default are absent from older bundles."""
 
     threshold: float
     """A row goes to the ensemble when the student's margin (`cluster.margin`) is below this; 0: never, above 1: always."""
@@ -82,6 +88,14 @@ class CascadeRule(Record, frozen=True, kw_only=True):
     """Share of held-out rows that the student answered."""
     disagreement: float
     """Share of those on which the ensemble decided otherwise."""
+    rows: int = 0
+    """How many those were."""
+    upper_bound: float | None = None
+    """Of the disagreement, one-sided, at `confidence`; None where nothing is promised."""
+    tolerance: float | None = None
+    """Regression: answers differ when further apart than this, in units of the label."""
+    sureness: Sureness | None = None
+    """Regression: what the margin goes by; None: all rows are alike."""
 
 
 def seal(folder: Path, *, model: str, created: str) -> str:
@@ -94,8 +108,7 @@ def seal(folder: Path, *, model: str, created: str) -> str:
     """
     files = {}
     for path in _files_of(folder):
-        if path.suffix not in SUFFIXES:
-            raise BundleError(f"'{path}' cannot go into a bundle; allowed: {', '.join(sorted(SUFFIXES))}")
+        formats.check(path)
         files[path.relative_to(folder).as_posix()] = FileRecord(sha256=_sha256(path), size=path.stat().st_size)
     required = _REQUIRED | {TREES, COSTS} if REST in files else _REQUIRED
     if missing := required - files.keys():
@@ -112,6 +125,8 @@ def verify(folder: Path, *, digest: str | None = None) -> Manifest:
     ------
     BundleTampered
         Naming the file that differs, is missing, or should not be there.
+    UnsafeFormat
+        When a file was sealed that is not of the format its name says.
     BundleError
         When there is no bundle, or one of another format.
     """
@@ -137,6 +152,7 @@ def verify(folder: Path, *, digest: str | None = None) -> Manifest:
             raise BundleTampered(f"the bundle in '{folder}' lacks '{name}'")
         if _sha256(folder / name) != record.sha256:
             raise BundleTampered(f"'{name}' of the bundle in '{folder}' differs from what its manifest records; it was damaged or altered")
+        formats.check(folder / name)
     return manifest
 
 
@@ -185,6 +201,7 @@ class Bundle:
             self.schema = FeatureSchema.model_validate(self.json("schema.json"))
             self.cascade = msgspec.convert(self.json("cascade.json"), CascadeRule)
             self.costs = msgspec.convert(self.json(COSTS), Costs) if COSTS in self.manifest.files else None
+            self.intervals = msgspec.convert(self.json(INTERVALS), Intervals) if INTERVALS in self.manifest.files else None
         except (msgspec.MsgspecError, ValidationError) as error:
             raise BundleError(f"the bundle in '{folder}' was sealed with a wrong schema.json, cascade.json or {COSTS}: {error}") from error
         self.encoder = Encoder(self.schema)
@@ -215,7 +232,7 @@ class Bundle:
     def answer(self, matrix: Matrix) -> Matrix:
         """The scores a caller would get, float32 of shape (n, width): the student's, and the ensemble's for hard rows."""
         scores = self.student(matrix)
-        hard = is_hard(self.schema.label, scores, self.cascade.threshold)
+        hard = is_hard(self.schema.label, scores, self.cascade.threshold, self.cascade.sureness)
         if hard.any():
             scores = scores.copy()
             scores[hard] = self.ensemble(matrix[hard])

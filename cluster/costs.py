@@ -1,6 +1,6 @@
 """What scoring costs: seconds by number of rows, measured on one thread when the bundle was built. Pure reading.
 
-Who measures is `training.measure`. Absolute figures are those of the machine that trained; where it resembles the one
+Who measures is `training.composing.measure`. Absolute figures are those of the machine that trained; where it resembles the one
 that serves, they decide between backends, between in-process and deployment, and how large a batch may get.
 """
 

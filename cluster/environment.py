@@ -38,11 +38,19 @@ LOCAL: Final[dict[str, str]] = {
 """More of them for a cluster on one machine."""
 
 
+THREADS: Final[dict[str, str]] = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # a thread that waits lets others run: docs/decisions/014-threads-that-wait-sleep.md
+}
+"""Read when XGBoost or torch is loaded."""
+
+
 def prepare() -> None:
-    """Set what a process must have before it imports Ray; what the user has set stays.
+    """Set what a process must have before it imports Ray, XGBoost or torch; what the user has set stays.
 
     A cluster of somebody else's (`RAY_ADDRESS`) has its own way to authenticate.
     """
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
     if "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 

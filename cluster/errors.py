@@ -11,6 +11,7 @@ pickle), so each is built from one message and optional details. HTTP status cod
     ├── StorageError             a place that cannot be read or written
     ├── BundleError              a bundle that cannot be used
     │   ├── BundleTampered       a file differs from what the manifest or the registry recorded
+    │   ├── UnsafeFormat         a file is not of the safe format that its name says
     │   └── ParityError          exported scores differ from native ones
     ├── RegistryError
     │   ├── UnknownVersion
@@ -92,6 +93,10 @@ class BundleError(HomeostatError):
 
 class BundleTampered(BundleError):
     """A file of a bundle differs from what its manifest or the registry recorded."""
+
+
+class UnsafeFormat(BundleError):
+    """A file of a bundle is not of the safe format that its name says; it may be a pickle."""
 
 
 class ParityError(BundleError):

@@ -53,7 +53,7 @@ def read_history(
             block = entry.prediction()
             if max(block.event_times) >= since and min(block.event_times) < until:
                 blocks.append((entry.request_id, block))
-        else:
+        elif entry.kind == "labels":
             for label in entry.labels().entries:
                 key = (label.request_id, label.row)
                 if key not in labels or labels[key][0] <= entry.received_ns:

@@ -1,4 +1,4 @@
-"""The journal: every prediction and label that was acknowledged, append-only and hash-chained.
+"""The journal: every prediction and label that was acknowledged, and audits of the cascade; append-only and hash-chained.
 
 A writer (one a serving process) owns its segments, so there are no locks. `append` returns after write(2): a
 killed process loses nothing, a host that dies loses at most what the page cache had not flushed.
@@ -27,26 +27,28 @@ import msgspec
 
 from cluster import storage
 from cluster.errors import JournalCorrupt, JournalError, UnknownRequest
-from cluster.records import Labels, Prediction
+from cluster.records import Audit, Labels, Prediction
 
 _HEAD: Final = struct.Struct("<2sBBIIQQ")
 _DIGEST_BYTES: Final = 32
 FRAME_OVERHEAD: Final = _HEAD.size + _DIGEST_BYTES
-_KINDS: Final = {1: "prediction", 2: "labels"}
 _VERSION: Final = 1
 _ID: Final = re.compile(r"([0-9a-f]{12})-([0-9a-f]{4})-([1-9a-f][0-9a-f]{0,11})")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_prediction = msgspec.msgpack.Decoder(Prediction).decode
 _decode_labels = msgspec.msgpack.Decoder(Labels).decode
+_decode_audit = msgspec.msgpack.Decoder(Audit).decode
 
-Kind = Literal["prediction", "labels"]
+Kind = Literal["prediction", "labels", "audit"]
+_KINDS: Final[dict[int, Kind]] = {1: "prediction", 2: "labels", 3: "audit"}
+"""A number is never given to another kind: what was written stays readable."""
 
 
 class Entry(NamedTuple):
     """A frame that was read back."""
 
     request_id: str
-    """The id answered to the caller; for labels, merely the frame's place."""
+    """The id answered to the caller; for labels and audits, merely the frame's place."""
     kind: Kind
     rows: int
     received_ns: int
@@ -59,6 +61,10 @@ class Entry(NamedTuple):
     def labels(self) -> Labels:
         """Decode the body of labels."""
         return _decode_labels(self.body)
+
+    def audit(self) -> Audit:
+        """Decode the body of an audit."""
+        return _decode_audit(self.body)
 
 
 class Writer:
@@ -90,9 +96,9 @@ class Writer:
         self._digest = b"\0" * _DIGEST_BYTES
         self._open_next()
 
-    def append(self, record: Prediction | Labels) -> str:
+    def append(self, record: Prediction | Labels | Audit) -> str:
         """Write one record; returns its request id once the operating system has it."""
-        kind, rows = (1, len(record.event_times)) if isinstance(record, Prediction) else (2, len(record.entries))
+        kind, rows = _kind_and_rows(record)
         if self._fd < 0 or self._size >= self._segment_bytes:
             self._open_next()
         body = _encode(record)
@@ -138,6 +144,12 @@ class Writer:
                 self.close()  # what is left is a torn tail; the next append begins a new segment
             raise JournalError(f"cannot append to the journal in '{self._root}': {error.strerror}") from error
         self._size += len(data)
+
+
+def _kind_and_rows(record: Prediction | Labels | Audit) -> tuple[int, int]:
+    if isinstance(record, Prediction):
+        return 1, len(record.event_times)
+    return (2, len(record.entries)) if isinstance(record, Labels) else (3, len(record.rows))
 
 
 def _header(previous_digest: bytes) -> bytes:
@@ -221,7 +233,7 @@ class Tail:
             at = body_at + length
             self._at[path.name] = (base + at, digest)
             self._ends[path.stem.partition("-")[0]] = digest
-            yield Entry(f"{path.stem}-{offset:x}", "prediction" if kind == 1 else "labels", rows, received_ns, body)
+            yield Entry(f"{path.stem}-{offset:x}", _KINDS[kind], rows, received_ns, body)
 
 
 def _read(path: Path, position: int, most_bytes: int) -> bytes:

@@ -34,6 +34,17 @@ class Prediction(Record, frozen=True, kw_only=True):
     """n bytes, 1 where the ensemble answered and 0 where the student did."""
 
 
+class Audit(Record, frozen=True, kw_only=True):
+    """What the ensemble says of rows that the student had answered: some of one request's, chosen by chance."""
+
+    request_id: str
+    """The prediction's."""
+    rows: list[int]
+    """Their places in the request."""
+    scores: bytes
+    """The ensemble's, float32, row-major, shape (len(rows), width)."""
+
+
 class LabelEntry(Record, frozen=True, kw_only=True):
     """What one row turned out to be."""
 
@@ -54,7 +65,7 @@ class Verdict(Record, frozen=True, kw_only=True):
     model: str
     bundle: str
     kind: str
-    """`feature_drift`, `prediction_drift`, `performance` or `quality`."""
+    """`feature_drift`, `prediction_drift`, `performance`, `quality` or `cascade`."""
     name: str
     """The feature, or the metric."""
     window_start: float

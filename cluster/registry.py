@@ -13,13 +13,14 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from cluster import storage
 from cluster.errors import NoChampion, RegistryError, UnknownVersion
 from cluster.records import Pointer, Pointers, Share
+from cluster.schema import FeatureSchema
 from cluster.settings import Settings
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -89,8 +90,7 @@ class Registry:
         run: str,
         metrics: Mapping[str, float],
         params: Mapping[str, object],
-        figures: Mapping[str, Any] | None = None,
-        example: Any = None,
+        texts: Mapping[str, str] | None = None,
     ) -> Pointer:
         """Log a sealed bundle as a run with an MLflow model, and register it as the next version.
 
@@ -100,38 +100,38 @@ class Registry:
             The bundle and what `cluster.bundle.seal` returned.
         run
             Names the training run; registering the same run again returns the version it already has.
-        metrics, params, figures
-            Shown in MLflow; figures are matplotlib figures by file name.
-        example
-            A small DataFrame of features, for the signature.
+        metrics, params, texts
+            Shown in MLflow; texts are files such as SVG or HTML, by name.
         """
         if known := self.find(run):
             return known
         with _mlflow():
-            model_uri, run_id = self._log(folder, run, metrics, params, figures or {}, example)
+            model_uri, run_id = self._log(folder, run, metrics, params, texts or {})
             made = self._client.create_model_version(self.model, model_uri, run_id, tags={_DIGEST: digest, _RUN: run})
             return self.locate(str(made.version))
 
     def _log(
-        self, folder: Path, run: str, metrics: Mapping[str, float], params: Mapping[str, object], figures: Mapping[str, Any], example: Any
+        self, folder: Path, run: str, metrics: Mapping[str, float], params: Mapping[str, object], texts: Mapping[str, str]
     ) -> tuple[str, str]:
         import mlflow
+
+        from cluster.signature import signature_of
 
         mlflow.set_tracking_uri(self._places.mlflow_uri)
         here = Path(__file__).parent
         with mlflow.start_run(run_id=self._client.create_run(self._experiment, run_name=run).info.run_id) as active:
             mlflow.log_params({name: str(value)[:500] for name, value in params.items()})
             mlflow.log_metrics(dict(metrics))
-            for name, figure in figures.items():
-                mlflow.log_figure(figure, f"figures/{name}.svg")
+            for name, text in texts.items():
+                mlflow.log_text(text, name)
             with _without_hints():
                 info = mlflow.pyfunc.log_model(
                     name="bundle",
                     python_model=str(here / "pyfunc.py"),
                     artifacts={"bundle": str(folder)},
                     code_paths=[str(here)],
-                    pip_requirements=["mlflow", "onnxruntime", "pyarrow", "pandas", "pydantic", "msgspec", "pyyaml"],
-                    signature=mlflow.models.infer_signature(example) if example is not None else None,
+                    pip_requirements=["mlflow", "onnxruntime", "xgboost", "pyarrow", "pandas", "pydantic", "msgspec", "pyyaml"],
+                    signature=signature_of(_schema_of(folder)),
                 )
         return info.model_uri, active.info.run_id
 
@@ -243,6 +243,10 @@ class Registry:
         if not storage.exists(uri) or storage.read_bytes(uri) != content:  # compared unread: a damaged file is replaced
             storage.write_atomic(uri, content)
         return pointers
+
+
+def _schema_of(folder: Path) -> FeatureSchema:
+    return FeatureSchema.model_validate_json((folder / "schema.json").read_bytes())
 
 
 def _share_of(tags: Mapping[str, str]) -> float:

@@ -64,6 +64,9 @@ class Cascade(Section):
     """The promise holds with this probability, on rows like those held out of training; drift breaks it."""
     tolerance: float = Field(default=0.1, gt=0)
     """Regression: answers differ when further apart than this share of the label's standard deviation."""
+    audit_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of the rows the student answers, chosen by chance, that the ensemble scores as well once the answer has left. The monitor holds
+    the promise against them. 0: none, and the promise is not watched."""
 
 
 class Serving(Section):

@@ -8,22 +8,26 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from cluster.card_settings import Card
+from cluster.check_settings import Check, check_names
 from cluster.errors import ConfigError
+from cluster.fairness_settings import Fairness
+from cluster.member_settings import Members
 from cluster.schema import Duration, FeatureSchema, Period, Section, Task, format_duration
 from cluster.serving_settings import Serving
-from cluster.training_settings import Distillation, Gate, Members, Training
+from cluster.training_settings import Distillation, Gate, Training
 
 
 class Data(Section):
     """Where the training table comes from."""
 
     source: str
-    """`flights`, or a path or URI (file, s3, gs) of a Parquet or CSV file, or of a folder of Parquet files."""
+    """A named data set (`flights`, `census`, `letter`, `diamonds`, `nlswork`), or a path or URI (file, s3, gs) of a Parquet or CSV file, or of a folder of Parquet files."""
     since: dt.datetime | None = None
     """Train on rows at or after this time."""
     until: dt.datetime | None = None
@@ -100,6 +104,10 @@ class Places(Section):
         """The file replicas watch for the champion."""
         return self._under("pointers", f"{model}.json")
 
+    def snapshots(self, model: str) -> str:
+        """Where the rows of training runs are kept, by their content."""
+        return self._under("snapshots", model)
+
     def access_log(self, model: str) -> str:
         """Where gateways write who was answered what, and how fast."""
         return self._under("log", "access", model)
@@ -130,6 +138,10 @@ class Settings(Section):
     training: Training = Training()
     distillation: Distillation = Distillation()
     gate: Gate = Gate()
+    fairness: Fairness = Fairness()
+    checks: tuple[Check, ...] = ()
+    """What the model must do on rows of its table, beyond being right on average; a challenger that fails one is refused."""
+    card: Card = Card()
     serving: Serving = Serving()
     monitoring: Monitoring = Monitoring()
     loop: Loop = Loop()
@@ -142,6 +154,13 @@ class Settings(Section):
             raise ValueError(
                 f"gate.metric is '{self.gate.metric}' and schema.label.task is {self.columns.label.task}; allowed: {', '.join(allowed)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _duties_fit_the_schema(self) -> Settings:
+        check_names(self.checks, self.columns)
+        if problem := self.fairness.misfit(self.columns.label.task, self.columns.protected):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -214,18 +233,26 @@ def _explain(problem: Any) -> str:
 
 def _allowed(loc: tuple[str | int, ...]) -> list[str]:
     """Keys that the section at `loc` knows."""
-    section: type[Section] = Settings
+    sections: list[type[Section]] = [Settings]
     for part in loc:
-        if isinstance(part, int):
+        if tagged := [section for section in sections if part == _tag(section)]:
+            sections = tagged
             continue
-        field = next((f for n, f in section.model_fields.items() if part in (n, f.alias)), None)
-        section = _section_of(field.annotation) if field is not None else section
-    return sorted(f.alias or n for n, f in section.model_fields.items())
+        field = next((f for n, f in sections[0].model_fields.items() if part in (n, f.alias)), None)
+        sections = (_sections_in(field.annotation) if field is not None else []) or sections
+    return sorted(f.alias or n for n, f in sections[0].model_fields.items())
 
 
-def _section_of(annotation: Any) -> type[Section]:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), Settings)
+def _tag(section: type[Section]) -> str | None:
+    """What tells one kind of a list's entries from the others: its `kind`."""
+    field = section.model_fields.get("kind")
+    return None if field is None else str(get_args(field.annotation)[0])
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for inner in get_args(annotation) for section in _sections_in(inner)]
 
 
 def _resolve(settings: Settings) -> Settings:

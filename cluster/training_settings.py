@@ -5,68 +5,18 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from cluster.schema import Period, Section
 
 
-class XGBoost(Section):
-    """Gradient-boosted trees."""
+class Search(Section):
+    """How long better settings of the members are looked for."""
 
-    rounds: int = Field(default=300, ge=1)
-    """Most trees; fewer when the validation loss stops falling."""
-    max_depth: int = Field(default=6, ge=1, le=16)
-    """Levels of a tree."""
-    learning_rate: float = Field(default=0.08, gt=0, le=1)
-    """Share of each tree that counts."""
-    min_child_weight: float = Field(default=10.0, ge=0)
-    """Least weight of rows in a leaf; more resists noise."""
-    subsample: float = Field(default=0.8, gt=0, le=1)
-    """Share of the rows a tree sees."""
-    colsample_bytree: float = Field(default=0.6, gt=0, le=1)
-    """Share of the features a tree sees."""
-    reg_lambda: float = Field(default=2.0, ge=0)
-    """Strength of the L2 penalty on leaves."""
-    early_stopping_rounds: int = Field(default=25, ge=1)
-    """Trees without a better validation loss before it stops."""
-
-
-class Torch(Section):
-    """A network with categorical embeddings."""
-
-    epochs: int = Field(default=6, ge=1)
-    """Most epochs; the one with the lowest validation loss is kept."""
-    hidden: tuple[int, ...] = (128, 64)
-    """Widths of the hidden layers."""
-    batch_size: int = Field(default=512, ge=8)
-    """Rows a step and worker."""
-    learning_rate: float = Field(default=2e-3, gt=0)
-    """Step size of AdamW."""
-    weight_decay: float = Field(default=1e-4, ge=0)
-    """Strength of the weight decay."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of hidden units silenced at each step."""
-
-
-class Linear(Section):
-    """Logistic or ridge regression: the baseline."""
-
-    regularization: float = Field(default=1.0, gt=0)
-    """Strength of the L2 penalty."""
-
-
-class Members(Section):
-    """The models of the ensemble; set one to null to leave it out."""
-
-    xgboost: XGBoost | None = XGBoost()
-    torch: Torch | None = Torch()
-    linear: Linear | None = Linear()
-
-    @model_validator(mode="after")
-    def _at_least_one(self) -> Members:
-        if self.xgboost is None and self.torch is None and self.linear is None:
-            raise ValueError("at least one member is needed: xgboost, torch or linear")
-        return self
+    budget_s: float = Field(default=0, ge=0)
+    """Seconds; 0 keeps the settings above. A search that found nothing better keeps them too."""
+    trials: int | None = Field(default=None, ge=1)
+    """Stop after this many trials; with it and a budget that suffices, the search gives the same twice."""
 
 
 class Training(Section):
@@ -74,6 +24,8 @@ class Training(Section):
 
     num_workers: int = Field(default=1, ge=1)
     """Ray Train workers; the rows are split between them."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """When nodes are lost, go on with as few workers as this; the models then differ in rounding. null: wait for all of them."""
     cpus_per_worker: float = Field(default=1.0, gt=0)
     """CPUs reserved a worker."""
     use_gpu: bool = False
@@ -84,17 +36,50 @@ class Training(Section):
     """Share of the rows, the latest ones where there is a time, kept for blending, calibration and the cascade."""
     min_category_count: int = Field(default=20, ge=1)
     """Categories seen less often are treated as unknown."""
+    folds: int = Field(default=2, ge=1, le=10)
+    """The validation rows are cut into this many pieces in order of time; each is predicted by members fitted on all rows before it."""
+    local_rows: int = Field(default=1_000_000, ge=0)
+    """Up to this many rows are fitted in one process, on the CPUs of all workers; more by Ray Train on `num_workers`."""
+    stream_rows: int = Field(default=5_000_000, ge=1)
+    """More rows than this of a Parquet source are never in one process: Ray Data streams them to the workers' disks."""
+    group: str | None = None
+    """A column of rows that belong together, such as a person: without a time, a group is never on both sides of a split."""
+    keep_rows: bool = True
+    """Keep the rows of every training run under `places.root`, in a file named by their hash, so that `homeostat reproduce` can make
+    the version again; a table that was streamed is not kept."""
+    interval_confidence: float = Field(default=0.9, gt=0.5, lt=0.995)
+    """Regression: share of rows whose truth should fall inside the interval that is answered."""
+    search: Search = Search()
+    """Settings of the members, looked for before they are fitted."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of whatever is fitted in one process: all that the workers would have."""
+        return max(1, int(self.num_workers * self.cpus_per_worker))
 
 
 class Distillation(Section):
     """The student: a small model that learns from the ensemble."""
 
-    rounds: int = Field(default=60, ge=1)
-    """Most trees."""
-    max_depth: int = Field(default=5, ge=1, le=12)
+    sizes: tuple[int, ...] = (60, 120, 250)
+    """Numbers of trees that are tried; the smallest that keeps `keep_gain` ships, if it is fast enough."""
+    max_depth: int = Field(default=6, ge=1, le=12)
     """Levels of a tree."""
-    learning_rate: float = Field(default=0.15, gt=0, le=1)
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
     """Share of each tree that counts."""
+    min_child_weight: float = Field(default=5.0, ge=0)
+    """Least weight of rows in a leaf; more resists noise."""
+    keep_gain: float = Field(default=0.99, gt=0, le=1)
+    """Share of the ensemble's gain over the linear baseline that the student should keep."""
+    max_latency_share: float | None = Field(default=0.1, gt=0)
+    """For one row it may take at most this share of the ensemble's time; a larger size that takes longer is not tried. null: any time."""
+
+    @field_validator("sizes")
+    @classmethod
+    def _some(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if not sizes or min(sizes) < 1:
+            raise ValueError("at least one number of trees is needed, and each must be 1 or more")
+        return sizes
 
 
 class Gate(Section):

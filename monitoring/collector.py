@@ -1,4 +1,4 @@
-"""Gathers journal entries into windows of event time, a bundle at a time, and joins labels to rows.
+"""Gathers journal entries into windows of event time, a bundle at a time, and joins labels and audits to rows.
 
 Takes entries in any order of segments; what it holds is what a recount of the journal would give. Rows are dropped
 when their window's performance has been judged. Knows nothing of verdict logs, Ray or clocks.
@@ -18,8 +18,10 @@ import numpy.typing as npt
 
 from cluster.errors import BundleError, DataError, UnknownVersion
 from cluster.journal import Entry
-from cluster.records import LabelEntry, Prediction
+from cluster.margin import disagree
+from cluster.records import Audit, LabelEntry, Prediction
 from cluster.schema import Floats, Label, Matrix, Scalar, encode_labels, score_width
+from monitoring.agreement import Audits
 from monitoring.sketches import Summary, prediction_columns
 from monitoring.view import View
 
@@ -53,6 +55,8 @@ class Block:
     y: Floats
     received_ns: npt.NDArray[np.int64]
     """When each row's label was received; the last one counts."""
+    starts: Floats
+    """Start of each row's window."""
     requests: list[str]
     windows: set[Key]
 
@@ -95,10 +99,12 @@ class Collector:
         self._blind: set[str] = set()
         self.windows: dict[Key, Window] = {}
         self.labels: dict[Key, Window] = {}
+        self.audits: dict[Key, Audits] = {}
         self.rows = 0
         self.rows_unjudged = 0
         self.rows_late = 0
         self.label_entries = 0
+        self.rows_audited = 0
         self.watermark = -np.inf
 
     def take(self, entries: Iterable[Entry]) -> None:
@@ -125,6 +131,9 @@ class Collector:
                 labels += [(label, entry.received_ns) for label in entry.labels().entries]
         self.label_entries += len(labels)
         self._join(labels)
+        for entry in entries:
+            if entry.kind == "audit":
+                self._count(entry.audit())
 
     def forget_early(self) -> None:
         """Drop labels of rows that are not kept. Call when the journal has been read to its end: nothing is still to come for them."""
@@ -141,6 +150,7 @@ class Collector:
         """Let go of a window that has been judged at this look."""
         if look == "drift":
             self.windows.pop(key, None)
+            self.audits.pop(key, None)
             return
         window = self.labels.pop(key, Window())
         for block, _ in window.blocks:
@@ -181,19 +191,19 @@ class Collector:
         times = np.concatenate([np.asarray(p.event_times, dtype=np.float64) for p in batch.predictions])
         scores = np.frombuffer(b"".join(p.scores for p in batch.predictions), dtype=np.float32)
         scores = scores.reshape(batch.rows, score_width(view.schema.label))
-        block = Block(version, scores, np.full(batch.rows, np.nan), np.zeros(batch.rows, np.int64), batch.ids, set())
-        wanted = self._sort_into_windows(version, times, block)
+        starts = np.floor(times / self._window_s) * self._window_s
+        block = Block(version, scores, np.full(batch.rows, np.nan), np.zeros(batch.rows, np.int64), starts, batch.ids, set())
+        wanted = self._sort_into_windows(block)
         if wanted:
             self._sketch(view, batch, scores, wanted)
         if block.windows:
             self._index(batch, block)
 
-    def _sort_into_windows(self, version: str, times: Floats, block: Block) -> dict[Key, npt.NDArray[np.intp]]:
+    def _sort_into_windows(self, block: Block) -> dict[Key, npt.NDArray[np.intp]]:
         """Share a block's rows out; returns those that are still to be sketched."""
-        numbers = np.floor(times / self._window_s)
         wanted = {}
-        for number in np.unique(numbers).tolist():
-            key, rows = Key(number * self._window_s, version), np.flatnonzero(numbers == number)
+        for start in np.unique(block.starts).tolist():
+            key, rows = Key(start, block.bundle), np.flatnonzero(block.starts == start)
             if self._accepts(key, "drift"):
                 wanted[key] = rows
             else:
@@ -235,6 +245,24 @@ class Collector:
             for (block, row, received_ns, _), y in zip(found, self._values(version, found), strict=True):
                 if received_ns >= block.received_ns[row] and not math.isnan(y):
                     block.y[row], block.received_ns[row] = y, received_ns
+
+    def _count(self, audit: Audit) -> None:
+        """Hold what the ensemble said of a request's rows against what was answered; rows whose window was judged are past."""
+        self.rows_audited += len(audit.rows)
+        place = self._places.get(audit.request_id)
+        if place is None or not 0 <= min(audit.rows) <= max(audit.rows) < place[2]:
+            return
+        block, at, _ = place
+        view, rows = self._view_of(block.bundle), at + np.array(audit.rows)
+        if view.promise is None:
+            return
+        scores = np.frombuffer(audit.scores, dtype=np.float32).reshape(len(rows), -1)
+        differs = disagree(view.schema.label, block.scores[rows], scores, tolerance=view.promise.tolerance)
+        for start in np.unique(block.starts[rows]).tolist():
+            key, inside = Key(start, block.bundle), block.starts[rows] == start
+            if self._accepts(key, "drift"):
+                found = Audits(rows=int(inside.sum()), differ=int(differs[inside].sum()))
+                self.audits[key] = self.audits.get(key, Audits()) + found
 
     def _values(self, version: str, found: list[tuple[Block, int, int, LabelEntry]]) -> list[float]:
         label = self._view_of(version).schema.label

@@ -21,6 +21,7 @@ from cluster.journal import FRAME_OVERHEAD, Entry, Tail
 from cluster.records import Pointer, Verdict
 from cluster.settings import Settings
 from monitoring import drift, looks, performance, view
+from monitoring.agreement import Audits, Promise
 from monitoring.collector import Collector, Key, Window
 from monitoring.sketches import Summary
 from monitoring.verdicts import LookKind, VerdictLog, WindowVerdicts
@@ -49,6 +50,7 @@ class MonitorCore:
         self._window_s = settings.monitoring.window.total_seconds()
         self._lateness_s = settings.monitoring.lateness.total_seconds()
         self._threshold = drift.threshold_of(settings.monitoring.one_false_alarm_in, settings.monitoring.window)
+        self._is_audited = settings.serving.cascade.audit_share > 0
         self._locate = locate
         self._cache = cache or Path(settings.places.work(settings.model)) / "monitor"
         self._views: dict[str, view.View] = {}
@@ -119,6 +121,7 @@ class MonitorCore:
             "rows_late": max(self._collector.rows_late - self._rows_logged, 0),
             "rows_unjudged": self._collector.rows_unjudged,
             "label_entries": self._collector.label_entries,
+            "rows_audited": self._collector.rows_audited,
             "labels_joined": self._joined + joined,
             "labels_waiting": waiting,
             "watermark": watermark if math.isfinite(watermark) else None,
@@ -161,6 +164,7 @@ class MonitorCore:
         assert isinstance(window.summary, Summary)
         few = window.rows < self._monitoring.min_rows
         found = [] if few else looks.drift_looks(seen.profile, seen.sketcher, window.summary, min_rows=self._monitoring.min_rows)
+        found += looks.agreement_looks(self._promise(key.bundle), self._collector.audits.get(key, Audits()))
         return self._record(key, "drift", found, rows=window.rows)
 
     def _look_at_performance(self, key: Key) -> WindowVerdicts:
@@ -180,8 +184,8 @@ class MonitorCore:
     def _record(self, key: Key, look: LookKind, found: list[drift.Look], *, rows: int, labelled: int = 0) -> WindowVerdicts:
         state, findings, alarm = self._states.get(key.bundle, drift.State()), list[drift.Finding](), None
         if found:
-            profile = self._view(key.bundle).profile
-            state, findings, alarm = drift.judge(profile, state, found, window_start=key.start, threshold=self._threshold)
+            profile, promise = self._view(key.bundle).profile, self._promise(key.bundle)
+            state, findings, alarm = drift.judge(profile, state, found, window_start=key.start, threshold=self._threshold, promise=promise)
         record = WindowVerdicts(
             sequence=self._sequence,
             model=self._model,
@@ -191,16 +195,24 @@ class MonitorCore:
             window_end=key.start + self._window_s,
             rows=rows,
             labelled=labelled,
-            evidence=drift.total(self._view(key.bundle).profile, state) if alarm is None else alarm.evidence,
+            evidence=self._evidence(key.bundle, state) if alarm is None else alarm.evidence,
             threshold=self._threshold,
             alarm=alarm,
             state=state,
         )
         return _with_verdicts(record, [self._verdict(record, finding) for finding in findings])
 
+    def _promise(self, version: str) -> Promise | None:
+        """What a bundle's cascade promises, while rows are audited."""
+        return self._view(version).promise if self._is_audited else None
+
+    def _evidence(self, version: str, state: drift.State) -> float:
+        return drift.total(self._view(version).profile, state, self._promise(version))
+
     def _verdict(self, record: WindowVerdicts, finding: drift.Finding) -> Verdict:
         look = finding.look
         label = self._view(record.bundle).schema.label
+        rows = record.labelled if record.look == "performance" else record.rows
         return Verdict(
             model=self._model,
             bundle=record.bundle,
@@ -208,7 +220,7 @@ class MonitorCore:
             name=look.reference.name,
             window_start=record.window_start,
             window_end=record.window_end,
-            rows=record.labelled if record.look == "performance" else record.rows,
+            rows=rows if look.audits is None else look.audits.rows,
             value=look.value,
             expected=looks.expected(label, look.reference),
             unit=look.unit,
@@ -244,7 +256,7 @@ class MonitorCore:
         self._joined += record.labelled
         if record.alarm is not None:
             self.alarms.append(record)
-        if record.verdicts:
+        if any(verdict.kind != "cascade" for verdict in record.verdicts):  # audits alone say nothing of a window's distribution
             self.latest[record.bundle, record.look] = record
 
 

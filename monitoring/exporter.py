@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from cluster.records import Verdict
+from monitoring import agreement
 from monitoring.verdicts import WindowVerdicts
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _COUNTERS = {
     "rows_late": ("homeostat_late_rows", "Rows that came after their window had been judged."),
     "rows_unjudged": ("homeostat_unjudged_rows", "Rows answered by a bundle that could not be read."),
     "label_entries": ("homeostat_label_entries", "Labels read from the journal, repeated ones included."),
+    "rows_audited": ("homeostat_audited_rows", "Rows answered by the student that the ensemble scored as well."),
     "labels_joined": ("homeostat_labels_joined", "Rows whose label came before their window's performance was judged."),
     "windows_judged": ("homeostat_windows_judged", "Windows judged for drift."),
     "alarms": ("homeostat_alarms", "Alarms raised, within the budget of monitoring.one_false_alarm_in."),
@@ -36,6 +38,7 @@ _GAUGES = {
     "watermark": ("homeostat_watermark_timestamp_seconds", "Largest event time seen, seconds since 1970."),
     "journal_lag_bytes": ("homeostat_journal_lag_bytes", "Bytes of the journal that are not read yet."),
 }
+_BOUNDS = ("estimate", "lower", "upper", "promised")
 _BY_KIND = {
     "feature_drift": ("homeostat_feature_drift_ratio", "Share of rows in other cells than on the reference, latest window."),
     "prediction_drift": ("homeostat_prediction_drift_ratio", "The same for predictions."),
@@ -105,14 +108,31 @@ def _verdict_metrics(model: str, records: list[WindowVerdicts]) -> Iterator[Metr
     threshold = GaugeMetricFamily("homeostat_evidence_threshold", "Evidence at which an alarm is raised.", labels=["model"])
     for record in records:
         for verdict in record.verdicts:
-            if verdict.value is not None:
+            if verdict.value is not None and verdict.kind in families:
                 families[verdict.kind].add_metric([model, verdict.bundle, *_names(verdict)], verdict.value)
             evidence.add_metric([model, verdict.bundle, verdict.kind, verdict.name], verdict.evidence)
     if records:
         threshold.add_metric([model], records[0].threshold)
     yield from families.values()
+    yield _disagreement(model, records)
     yield evidence
     yield threshold
+
+
+def _disagreement(model: str, records: list[WindowVerdicts]) -> Metric:
+    """Of each bundle, after its newest look: the rate over all audited rows, between its bounds, beside what was promised."""
+    gauge = GaugeMetricFamily(
+        "homeostat_cascade_disagreement_ratio",
+        "Share of audited rows on which the ensemble decides otherwise than the student did.",
+        labels=["model", "bundle", "bound"],
+    )
+    for bundle in dict.fromkeys(record.bundle for record in records):
+        watch = next(record.state.watch for record in records if record.bundle == bundle)  # the newest comes first
+        if watch is not None:
+            found = agreement.interval(watch.counted)
+            for bound, value in zip(_BOUNDS, (found.estimate, found.lower, found.upper, watch.promised), strict=True):
+                gauge.add_metric([model, bundle, bound], value)
+    return gauge
 
 
 def _names(verdict: Verdict) -> list[str]:

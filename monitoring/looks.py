@@ -6,6 +6,7 @@ import numpy as np
 
 from cluster.schema import Floats, Label, Matrix
 from monitoring import performance
+from monitoring.agreement import Audits, Promise
 from monitoring.drift import Look
 from monitoring.profile import Profile, rate_of
 from monitoring.sketches import Sketcher, Summary
@@ -39,8 +40,18 @@ def performance_looks(profile: Profile, label: Label, scores: Matrix, y: Floats)
     return looks
 
 
-def expected(label: Label, reference: Reference) -> float:
-    """What a look's `value` is on the reference, in the same unit."""
+def agreement_looks(promise: Promise | None, audits: Audits) -> list[Look]:
+    """How often student and ensemble disagreed on the rows that were audited in a window; what is said of it depends on the windows before."""
+    if promise is None or not audits.rows:
+        return []
+    rate = audits.differ / audits.rows
+    return [Look(promise, rate, rate, "share of audited rows on which the ensemble decides otherwise", "", audits)]
+
+
+def expected(label: Label, reference: Reference | Promise) -> float:
+    """What a look's `value` is on the reference, in the same unit; for a promise, what was promised."""
+    if isinstance(reference, Promise):
+        return reference.most
     return _loss(label, reference.mean[0]) if reference.kind == "performance" else reference.typical
 
 

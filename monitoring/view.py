@@ -1,4 +1,4 @@
-"""What the monitor needs of a bundle: its schema, its profile, and no model."""
+"""What the monitor needs of a bundle: its schema, its profile, what its cascade promises, and no model."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 import msgspec
 
 from cluster import bundle, storage
+from cluster.bundle import CascadeRule
 from cluster.encoder import Encoder
 from cluster.errors import BundleError
 from cluster.records import Pointer
 from cluster.schema import FeatureSchema
 from monitoring import profile
+from monitoring.agreement import promise_of
 from monitoring.sketches import Sketcher
 
 
@@ -24,14 +26,17 @@ class View:
         The registry's name for it.
     schema, reference
         Frozen schema and profile of the bundle.
+    rule
+        Its cascade's.
     """
 
-    def __init__(self, version: str, schema: FeatureSchema, reference: profile.Profile) -> None:
+    def __init__(self, version: str, schema: FeatureSchema, reference: profile.Profile, rule: CascadeRule | None = None) -> None:
         self.version = version
         self.schema = schema
         self.profile = reference
         self.encoder = Encoder(schema)
         self.sketcher = Sketcher(reference.columns)
+        self.promise = promise_of(rule, schema.label.task)
 
 
 def load(pointer: Pointer, cache: Path) -> View:
@@ -46,6 +51,7 @@ def load(pointer: Pointer, cache: Path) -> View:
     try:
         schema = FeatureSchema.model_validate_json((folder / "schema.json").read_bytes())
         reference = profile.read((folder / "profile.json").read_bytes())
+        rule = msgspec.json.decode((folder / "cascade.json").read_bytes(), type=CascadeRule)
     except (ValueError, msgspec.MsgspecError) as error:
-        raise BundleError(f"bundle '{pointer.version}' has a schema or profile that cannot be read: {error}") from error
-    return View(pointer.version, schema, reference)
+        raise BundleError(f"bundle '{pointer.version}' has a schema, profile or cascade that cannot be read: {error}") from error
+    return View(pointer.version, schema, reference, rule)

@@ -34,7 +34,7 @@ from serve_apps.endpoints.oip_grpc import OipService
 from serve_apps.ensemble import Ensemble
 from serve_apps.follower import Export, Follower
 from serve_apps.gateway import Gateway
-from serve_apps.metrics import EnsembleMetrics, GatewayMetrics
+from serve_apps.metrics import AuditMetrics, EnsembleMetrics, GatewayMetrics
 from serve_apps.periodic import Periodic
 from serve_apps.placement import Placement
 from serve_apps.served import ServedModel
@@ -171,7 +171,8 @@ class GatewayReplica(OipService):
         models = [_served(parse(content), places, ensembles) for content in plain]
         super().__init__(Gateway(models))
         shortcut.install(self._gateway)
-        exports: list[Export] = [GatewayMetrics(), AccessLog({model.name: model.settings for model in models})]
+        audits = AuditMetrics({model.name: model.audits.stats for model in models})
+        exports: list[Export] = [GatewayMetrics(), audits, AccessLog({model.name: model.settings for model in models})]
         self._follower = Follower(self._gateway, exports=exports)
         self._follower.start()
 

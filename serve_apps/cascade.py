@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 def needs_ensemble(label: Label, rule: CascadeRule, student_scores: Matrix) -> npt.NDArray[np.bool_]:
     """Which rows the student is not sure enough of; bool of shape (n,)."""
-    return is_hard(label, student_scores, rule.threshold)
+    return is_hard(label, student_scores, rule.threshold, rule.sureness)
 
 
 async def answer(bundle: Bundle, student_scores: Matrix, matrix: Matrix, ask: AskEnsemble, *, budget_s: float, degrade: bool) -> Answer:

@@ -6,11 +6,12 @@ Ray's agent on each node serves them to Prometheus, with the tags of application
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ray.serve import metrics
 
+from serve_apps import audit
 from serve_apps.batching import Stats
 from serve_apps.meter import Event, Swap, answered_by
 
@@ -59,6 +60,32 @@ class GatewayMetrics:
             self._latency.observe(event.seconds, tags={"model": event.model, "route": event.route})
         for swap in swaps:
             self._swaps.observe(swap.seconds, tags={"model": swap.model, "role": swap.role})
+
+
+class AuditMetrics:
+    """Turns what was audited into Ray's counters, beside the events of requests.
+
+    Parameters
+    ----------
+    stats
+        Of each model.
+    """
+
+    def __init__(self, stats: Mapping[str, audit.Stats]) -> None:
+        self._stats = stats
+        self._told: Tally[tuple[str, str]] = Tally()
+        self._rows = metrics.Counter(
+            "homeostat_audited_rows", "Rows of the student's that were chosen to be scored by the ensemble as well.", ("model", "outcome")
+        )
+
+    def __call__(self, events: Sequence[Event], swaps: Sequence[Swap]) -> None:  # noqa: ARG002
+        """Export what has been added since the last call."""
+        for model, stats in self._stats.items():
+            for outcome, rows in (("audited", stats.audited_rows), ("dropped", stats.dropped_rows)):
+                added = rows - self._told[model, outcome]
+                if added:
+                    self._rows.inc(added, tags={"model": model, "outcome": outcome})
+                    self._told[model, outcome] = rows
 
 
 class EnsembleMetrics:

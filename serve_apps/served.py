@@ -1,6 +1,6 @@
 """One served model: rows in, answers out. The data plane behind every protocol.
 
-Owns the order of steps: which bundle sees the request, decode, encode, score, journal. Knows no protocol, no route,
+Owns the order of steps: which bundle sees the request, decode, encode, score, journal, audit. Knows no protocol, no route,
 no Ray; how the ensemble is reached is a function it is given.
 """
 
@@ -23,6 +23,7 @@ from cluster.records import Labels, Prediction
 from cluster.schema import Matrix
 from cluster.security import Authenticator
 from cluster.settings import Settings
+from serve_apps.audit import Auditor, ask_beside
 from serve_apps.cascade import ENSEMBLE, AskEnsemble, answer
 from serve_apps.champion import Champion
 from serve_apps.http import Call
@@ -80,6 +81,9 @@ class ServedModel:
         self._root = settings.places.journal(settings.model)
         self._journal = Writer(self._root, clock_ns=time.time_ns)
         self.rows_of = functools.lru_cache(maxsize=4096)(functools.partial(find_rows, self._root))
+        serving = settings.serving
+        ask = ask_elsewhere or ask_beside
+        self.audits = Auditor(ask, self._journal.append, share=serving.cascade.audit_share, budget_s=serving.ensemble_timeout_s)
         self._codecs: WeakKeyDictionary[Bundle, tuple[RowsCodec, OipCodec]] = WeakKeyDictionary()  # none outlives its bundle
 
     @property
@@ -136,7 +140,10 @@ class ServedModel:
                 by_ensemble=(answered_by == ENSEMBLE).tobytes(),
             )
         )
-        return Answered(request_id, self.name, view.bundle.version, view.bundle.schema.label, scores, answered_by), kept
+        self.audits.consider(view.bundle, request_id, matrix, answered_by)
+        bundle = view.bundle
+        ends = None if bundle.intervals is None else bundle.intervals.around(scores)
+        return Answered(request_id, self.name, bundle.version, bundle.schema.label, scores, answered_by, ends), kept
 
     def _pick(self, call: Call) -> Bundle:
         """The bundle that a request names, or else the one whose turn it is."""

@@ -125,9 +125,10 @@ def make_bundle(
 
 
 def make_settings(root: Path, **serving: Any) -> Settings:
-    """Settings of the model whose places are under `root`; `serving` replaces keys of that section."""
+    """Settings of the model whose places are under `root`; `serving` replaces keys of that section. No row is audited unless it says so."""
     columns = make_schema().model_dump(mode="json")
-    content = {"model": MODEL, "data": {"source": "table.parquet"}, "schema": columns, "places": {"root": str(root)}, "serving": serving}
+    content: dict[str, Any] = {"model": MODEL, "data": {"source": "table.parquet"}, "schema": columns, "places": {"root": str(root)}}
+    content["serving"] = {"cascade": {"audit_share": 0}} | serving
     return parse(json.loads(json.dumps(content)))
 
 

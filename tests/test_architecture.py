@@ -17,10 +17,12 @@ SHELLS = {
     "monitoring/monitor.py",
     "serve_apps/app.py",
     "serve_apps/metrics.py",
+    "training/batch/pool.py",
     "training/demo/story.py",
-    "training/distributed.py",
-    "training/reader.py",
-    "training/steward.py",
+    "training/workers/group.py",
+    "training/data/reader.py",
+    "training/loop/steward.py",
+    "training/workers/stream.py",
 }
 """The files that may import Ray; everything else is tested without it."""
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))

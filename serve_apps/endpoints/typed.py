@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from cluster.errors import UnsupportedMediaType
 from serve_apps.http import Call, to_json
 from serve_apps.protocols import bulk
@@ -83,7 +85,7 @@ async def describe(model: ServedModel, call: Call) -> tuple[None, Reply]:  # noq
             "label": bundle.schema.label.model_dump(mode="json"),
             "columns": [*bundle.schema.names, *bundle.schema.side_columns],
             "time": bundle.schema.time,
-            "cascade": bundle.cascade,
+            "cascade": msgspec.to_builtins(bundle.cascade) | {"audit_share": model.settings.serving.cascade.audit_share},
             "placement": {"ensemble": model.placement.where, "reason": model.placement.reason},
             "challenger": None if challenger is None else {"bundle": challenger.version, "share": model.bundles.share},
             "metrics": bundle.json("metrics.json"),

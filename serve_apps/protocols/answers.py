@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 
 import msgspec
 
@@ -21,6 +22,8 @@ class RowAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """Binary: of the positive class; multiclass: of the predicted class."""
     probabilities: dict[str, float] | None = None
     """Multiclass: of each class."""
+    interval: tuple[float, float] | None = None
+    """Regression: the truth lies between these ends as often as the bundle's `intervals.json` says."""
     degraded: bool = False
     """True when the ensemble was asked and could not answer in time, so that the student did."""
 
@@ -30,7 +33,8 @@ def row_answers(answered: Answered) -> Iterator[RowAnswer]:
     label = answered.label
     predictions = decide(label, answered.scores)
     names = [str(c) for c in label.classes or ()]
-    for prediction, row, by in zip(predictions, answered.scores.tolist(), answered.answered_by.tolist(), strict=True):
+    ends = repeat(None) if answered.intervals is None else map(tuple, answered.intervals.tolist())
+    for prediction, row, by, interval in zip(predictions, answered.scores.tolist(), answered.answered_by.tolist(), ends, strict=False):
         who = "ensemble" if by == ENSEMBLE else "student"
         degraded = by == UNANSWERED
         if label.task == "binary":
@@ -38,4 +42,4 @@ def row_answers(answered: Answered) -> Iterator[RowAnswer]:
         elif label.task == "multiclass":
             yield RowAnswer(prediction, who, max(row), dict(zip(names, row, strict=True)), degraded=degraded)
         else:
-            yield RowAnswer(prediction, who, degraded=degraded)
+            yield RowAnswer(prediction, who, interval=interval, degraded=degraded)

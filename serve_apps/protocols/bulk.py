@@ -130,8 +130,8 @@ def decode_csv(body: bytes, reader: ColumnsReader, *, now: float) -> DecodedRows
 def encode_arrow(answered: Answered) -> bytes:
     """The answers as an Arrow IPC stream; model, bundle and request id are in the schema's metadata.
 
-    Columns: prediction; probability where the task has one; probability_CLASS for each class of a multiclass task;
-    answered_by; degraded.
+    Columns: prediction; probability where the task has one; probability_CLASS for each class of a multiclass task; lower and
+    upper where a regression bundle has intervals; answered_by; degraded.
     """
     metadata = {"request_id": answered.request_id, "model": answered.model, "bundle": answered.bundle}
     table = _answers(answered).replace_schema_metadata(metadata)
@@ -165,6 +165,8 @@ def _answers(answered: Answered) -> pa.Table:
         columns["probability"] = scores.max(axis=1)
     if label.task == "multiclass":
         columns |= {f"probability_{name}": scores[:, j] for j, name in enumerate(label.classes or ())}
+    if answered.intervals is not None:
+        columns |= {"lower": answered.intervals[:, 0], "upper": answered.intervals[:, 1]}
     columns["answered_by"] = np.where(answered.answered_by == ENSEMBLE, "ensemble", "student")
     columns["degraded"] = answered.answered_by == UNANSWERED
     return pa.table(columns)

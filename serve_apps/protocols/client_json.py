@@ -41,6 +41,8 @@ class Prediction(msgspec.Struct, frozen=True):
     """Binary: of the positive class; multiclass: of the predicted class."""
     probabilities: dict[str, float] | None = None
     """Multiclass: of each class."""
+    interval: tuple[float, float] | None = None
+    """Regression: the truth lies between these ends as often as the bundle promises; None for a bundle that promises nothing."""
     degraded: bool = False
     """True when the ensemble was asked and could not answer in time, so that the student did."""
 

@@ -31,7 +31,7 @@ def paths(schema: FeatureSchema, *, mount: str) -> Node:
                 tag=_TAG,
                 body=content(ref("Labels")),
                 answer=content(record({"accepted": {"type": "integer"}})),
-                failures=[status for status in SCORED if status != "504"],
+                failures=SCORED,
             )
         },
         f"{mount}/v1/model": {
@@ -141,8 +141,11 @@ def _prediction(schema: FeatureSchema) -> Node:
         answer["probability"] = probability
     if schema.label.task == "multiclass":
         answer["probabilities"] = record({str(c): probability for c in schema.label.classes or ()}, closed=True)
+    if schema.label.task == "regression":
+        ends = "Lower and upper end; the truth lies between them as often as the bundle's intervals.json says."
+        answer["interval"] = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "description": ends}
     why = "The ensemble was asked and did not answer in time; the student stood in."
-    return record(answer | {"degraded": {"type": "boolean", "description": why}}, optional=["degraded"], closed=True)
+    return record(answer | {"degraded": {"type": "boolean", "description": why}}, optional=["degraded", "interval"], closed=True)
 
 
 _OBJECT: Final[Node] = {"type": "object"}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cluster.schema import Label, Matrix, Scalar
+from cluster.schema import Floats, Label, Matrix, Scalar
 
 
 class DecodedRows(NamedTuple):
@@ -34,6 +34,8 @@ class Answered(NamedTuple):
     """float32 of shape (n, width): a probability (binary), one a class (multiclass), or the number (regression)."""
     answered_by: npt.NDArray[np.uint8]
     """Who answered each row (`serve_apps.cascade`): STUDENT, ENSEMBLE or UNANSWERED; shape (n,)."""
+    intervals: Floats | None = None
+    """Regression: lower and upper end for each row, float64 of shape (n, 2); None for a bundle that promises none."""
 
     def counts(self) -> tuple[int, int, int]:
         """Rows answered by the student, by the ensemble, and by the student in the ensemble's place."""

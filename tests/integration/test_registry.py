@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from cluster import storage
 from cluster.bundle import Bundle
@@ -58,8 +57,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         run="late-first",
         metrics={"ensemble.roc_auc": 0.75},
         params={"seed": 7, "long": "x" * 600},
-        figures={"weights": Figure()},
-        example=example(),
+        texts={"figures/weights.svg": "<svg/>"},
     )
     registry.move("champion", pointer.version)
     return Store(settings, registry, folder, digest, pointer, before)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 
 from cluster import service
 from cluster.history import read_history
+from cluster.journal import scan
+from cluster.records import Audit
 from cluster.runtime import LocalCluster
 from cluster.settings import Settings
 from tests import builders
@@ -29,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, http_port: int) -> Settin
     root = tmp_path_factory.mktemp("served")
     builders.make_champion(root)
     ensemble = {"placement": "deployment"}
-    return builders.make_settings(root, port=http_port, poll_s=0.1, max_rows=5000, ensemble=ensemble)
+    return builders.make_settings(root, port=http_port, poll_s=0.1, max_rows=5000, ensemble=ensemble, cascade={"audit_share": 1.0})
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,22 @@ def test_labels_are_checked_against_the_journal(url: str, settings: Settings) ->
 
     history = read_history(settings.places.journal(settings.model), settings.columns, labelled=True).to_pylist()
     assert [row["late"] for row in history if row["request_id"] == request_id] == [0]
+
+
+def test_what_the_student_answered_is_audited_by_the_ensembles_deployment(url: str, settings: Settings) -> None:
+    with httpx.Client(base_url=url) as client:
+        answer = predict(client, miles=2000.0).json()
+    assert answer["predictions"][0]["answered_by"] == "student"
+
+    def audits() -> list[Audit]:
+        found = [entry.audit() for entry in scan(settings.places.journal(settings.model)) if entry.kind == "audit"]
+        return [audit for audit in found if audit.request_id == answer["request_id"]]
+
+    wait_until(lambda: bool(audits()), timeout_s=20, what="the audit to be journaled")
+    (audit,) = audits()
+    expected = builders.expected_scores(builders.ENSEMBLE_WEIGHTS, [[2000.0, 3.5, 1.0]])[0, 0]
+    assert audit.rows == [0]
+    assert np.frombuffer(audit.scores, dtype=np.float32).tolist() == pytest.approx([expected], rel=1e-5)
 
 
 def test_the_documentation_is_served_without_the_network(url: str) -> None:

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from msgspec.json import encode
 
 from cluster import probe
 from cluster.bundle import MANIFEST, Bundle, new_folder, seal, verify
-from cluster.errors import BundleError, BundleTampered
+from cluster.errors import BundleError, BundleTampered, UnsafeFormat
 from cluster.probe import Probe
 from tests.builders import (
     CREATED,
@@ -124,8 +126,55 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model.pkl", "members/model.pt", "members/model.joblib", "script.py", "members/noending"])
 def test_a_file_of_an_unsafe_format_cannot_be_sealed(bundle_folder: Path, name: str) -> None:
     (bundle_folder / name).write_bytes(b"x")
-    with pytest.raises(BundleError, match=rf"{name}' cannot go into a bundle; allowed: \.arrow, \.json, \.onnx, \.ubj"):
+    with pytest.raises(
+        UnsafeFormat, match=rf"{name}' cannot be part of a bundle; allowed endings: \.arrow, \.html, \.json, \.md, \.onnx, \.svg, \.ubj"
+    ):
         reseal(bundle_folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "members/new.ubj", "figures/new.svg", "card.html", "card.md"])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_pickle_under_another_name_is_refused_before_anything_reads_it(bundle_folder: Path, name: str, protocol: int) -> None:
+    path = bundle_folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pickle.dumps([len, "anything"], protocol))
+    with pytest.raises(UnsafeFormat, match=f"{name}' is no .* file: it begins with"):
+        reseal(bundle_folder)
+    seal_blindly(bundle_folder)
+    with pytest.raises(UnsafeFormat, match=f"{name}' is no .* file: it begins with"):
+        verify(bundle_folder)
+
+
+def seal_blindly(folder: Path) -> None:
+    """A manifest over whatever is there, as somebody might write who wants it loaded."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
+    manifest["files"] = {
+        path.relative_to(folder).as_posix(): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
+        for path in files
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_pickled_values_inside_an_arrow_file_are_refused(bundle_folder: Path) -> None:
+    field = pa.field("x", pa.binary(), metadata={"ARROW:extension:name": "arrow.py_extension_type", "ARROW:extension:metadata": "x"})
+    table = pa.table([pa.array([pickle.dumps(len)])], schema=pa.schema([field]))
+    with pa.OSFile(str(bundle_folder / "probe.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(UnsafeFormat, match="is an Arrow file with pickled values"):
+        reseal(bundle_folder)
+
+
+@pytest.mark.parametrize("where", [0, 7, 100])
+def test_any_altered_byte_of_any_file_is_found(bundle_folder: Path, where: int) -> None:
+    for name in FILES:
+        path = bundle_folder / name
+        content = path.read_bytes()
+        at = where % len(content)
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x80]) + content[at + 1 :])
+        with pytest.raises(BundleTampered, match=f"'{name}' of the bundle"):
+            Bundle(bundle_folder)
+        path.write_bytes(content)
 
 
 def test_a_bundle_without_a_required_file_cannot_be_sealed(bundle_folder: Path) -> None:
@@ -144,7 +193,7 @@ def test_a_bundle_without_a_required_file_cannot_be_sealed(bundle_folder: Path) 
         ("costs.json", lambda: b"{}", "sealed with a wrong schema.json, cascade.json or costs.json"),
         ("costs.json", lambda: encode(make_costs()).replace(b"[1,8", b"[9,8"), "sizes must be positive and ascending"),
         ("costs.json", lambda: encode(make_costs()).replace(b"[1,8", b"[8"), "4 sizes and 5 costs make no curve"),
-        ("student.onnx", lambda: b"x", "is not a graph that can be run"),
+        ("student.onnx", lambda: b"\x08 no graph", "is not a graph that can be run"),
         ("student.onnx", lambda: make_graph(STUDENT_WEIGHTS, outputs=2), "has 1 inputs and 2 outputs"),
     ],
 )
@@ -199,7 +248,10 @@ def test_a_part_that_is_not_loaded_is_not_checked(bundle_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(lambda: b"no arrow", "sealed with a wrong probe.arrow"), (lambda: None, "sealed with a probe.arrow of 4 features; its schema has 3")],
+    [
+        (lambda: b"ARROW1, it says", "sealed with a wrong probe.arrow"),
+        (lambda: None, "sealed with a probe.arrow of 4 features; its schema has 3"),
+    ],
 )
 def test_a_probe_that_is_none_is_refused(bundle_folder: Path, content: Callable[[], bytes | None], message: str) -> None:
     probe.write(bundle_folder, make_probe(4))
@@ -230,7 +282,7 @@ def test_a_bundle_tells_its_costs(bundle_folder: Path) -> None:
 
 
 def test_a_native_part_needs_its_trees_and_the_costs_that_say_when_it_pays(bundle_folder: Path) -> None:
-    (bundle_folder / "ensemble_rest.onnx").write_bytes(b"x")
+    (bundle_folder / "ensemble_rest.onnx").write_bytes(b"\x08")
     (bundle_folder / "costs.json").unlink()
     with pytest.raises(BundleError, match=r"lacks costs\.json, members/xgboost\.ubj"):
         reseal(bundle_folder)

@@ -9,7 +9,7 @@ import pytest
 from cluster.errors import DataError
 from cluster.history import EXTRA, label_array, read_history
 from cluster.journal import Writer
-from cluster.records import LabelEntry, Labels, Prediction
+from cluster.records import Audit, LabelEntry, Labels, Prediction
 from cluster.schema import FeatureSchema, Label, Scalar
 from tests.builders import make_schema
 
@@ -45,6 +45,13 @@ def tell(writer: Writer, *labels: tuple[str, int, Any]) -> None:
 def labels_of(root: Path, schema: FeatureSchema | None = None) -> list[Scalar]:
     found: list[Scalar] = read_history(str(root), schema or make_schema()).column("late").to_pylist()
     return found
+
+
+def test_audits_change_nothing_of_a_history(writer: Writer, tmp_path: Path) -> None:
+    request = predict(writer, [10.0, 20.0])
+    before = read_history(str(tmp_path), make_schema())
+    writer.append(Audit(request_id=request, rows=[1], scores=bytes(4)))
+    assert read_history(str(tmp_path), make_schema()).equals(before)
 
 
 def test_predictions_are_joined_with_their_labels_in_order_of_time(writer: Writer, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cluster.errors import JournalCorrupt, JournalError, StorageError, UnknownRequest
 from cluster.journal import Entry, Tail, Writer, find_rows, scan
-from cluster.records import LabelEntry, Labels, Prediction
+from cluster.records import Audit, LabelEntry, Labels, Prediction
 
 PROJECT = Path(__file__).parents[3]
 values = st.one_of(st.none(), st.text(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.booleans())
@@ -33,6 +33,7 @@ def predictions(draw: st.DrawFn) -> Prediction:
 
 entries = st.builds(LabelEntry, request_id=st.text(), row=st.integers(0, 100), label=values.filter(lambda v: v is not None))
 label_lists = st.builds(Labels, entries=st.lists(entries, min_size=1, max_size=4))
+audits = st.builds(Audit, request_id=st.text(), rows=st.lists(st.integers(0, 100), min_size=1, max_size=4), scores=st.binary())
 
 
 def prediction(rows: int = 1, *, bundle: str = "1") -> Prediction:
@@ -52,16 +53,24 @@ def read(tail: Tail) -> list[str]:
     return [entry.request_id for entry in tail.read()]
 
 
-def record_of(entry: Entry) -> Prediction | Labels:
+def record_of(entry: Entry) -> Prediction | Labels | Audit:
+    if entry.kind == "audit":
+        return entry.audit()
     return entry.prediction() if entry.kind == "prediction" else entry.labels()
+
+
+def rows_of(record: Prediction | Labels | Audit) -> int:
+    if isinstance(record, Prediction):
+        return len(record.event_times)
+    return len(record.entries if isinstance(record, Labels) else record.rows)
 
 
 # Reading back
 
 
-@given(records=st.lists(st.one_of(predictions(), label_lists), max_size=6), segment_bytes=st.sampled_from([1, 400, 1 << 20]))
+@given(records=st.lists(st.one_of(predictions(), label_lists, audits), max_size=6), segment_bytes=st.sampled_from([1, 400, 1 << 20]))
 def test_what_is_appended_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, records: list[Prediction | Labels], segment_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, records: list[Prediction | Labels | Audit], segment_bytes: int
 ) -> None:
     root = tmp_path_factory.mktemp("journal")
     journal = writer(root, segment_bytes=segment_bytes)
@@ -71,7 +80,7 @@ def test_what_is_appended_is_read_back(
     assert [entry.request_id for entry in found] == ids
     assert [record_of(entry) for entry in found] == records
     assert [entry.received_ns for entry in found] == list(range(1, len(records) + 1))
-    assert [entry.rows for entry in found] == [len(r.event_times if isinstance(r, Prediction) else r.entries) for r in records]
+    assert [entry.rows for entry in found] == list(map(rows_of, records))
 
 
 def test_a_journal_that_was_never_written_is_empty(tmp_path: Path) -> None:
@@ -206,8 +215,10 @@ def test_a_request_id_finds_its_rows_and_only_a_predictions_does(tmp_path: Path)
     ids = {journal.append(prediction(rows)): rows for rows in range(1, 8)}
     of_labels = journal.append(Labels(entries=[LabelEntry(request_id=next(iter(ids)), row=0, label=1)]))
     assert {request_id: find_rows(str(tmp_path), request_id) for request_id in ids} == ids
-    with pytest.raises(UnknownRequest):
-        find_rows(str(tmp_path), of_labels)
+    of_an_audit = journal.append(Audit(request_id=next(iter(ids)), rows=[0], scores=bytes(4)))
+    for other in (of_labels, of_an_audit):
+        with pytest.raises(UnknownRequest):
+            find_rows(str(tmp_path), other)
 
 
 @pytest.mark.parametrize(
@@ -325,3 +336,22 @@ def test_every_acknowledged_id_of_a_killed_writer_is_found(tmp_path: Path) -> No
 def test_numbers_that_are_not_finite_survive(tmp_path: Path) -> None:
     writer(tmp_path).append(Prediction(bundle="1", event_times=[0.0], columns={"x": [math.inf]}, scores=b"", by_ensemble=b""))
     assert [entry.prediction().columns["x"] for entry in scan(str(tmp_path))] == [[math.inf]]
+
+
+OLD = (
+    "7b22666f726d6174223a22686f6d656f737461742d6a6f75726e616c222c2276657273696f6e223a312c2270726576696f75735f646967657374223a"
+    "223030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030"
+    "3030303030227d0a484601010100000051000000800000000000000001000000000000004b5d567300107e63bfa9126d9711d4eb3322dc7535069e2a"
+    "1619736a3f6db44b85a662756e646c65a131ab6576656e745f74696d657391cb0000000000000000a7636f6c756d6e7381a17891cb3ff80000000000"
+    "00a673636f726573c40400000000ab62795f656e73656d626c65c401004846020101000000370000000d0100000000000002000000000000002ef977"
+    "a490ca6354cf5123261a80018f77b1ab4d95b541f51705e4aeccb8c74881a7656e74726965739183aa726571756573745f6964b43031323334353637"
+    "383961622d303030302d3830a3726f7700a56c6162656c01"
+)
+
+
+def test_a_journal_written_before_audits_were_is_read_as_it_was(tmp_path: Path) -> None:
+    """One prediction and one label, by version 0.1.0."""
+    (tmp_path / "0123456789ab-0000.seg").write_bytes(bytes.fromhex(OLD))
+    first, second = scan(str(tmp_path))
+    assert (first.kind, first.request_id, first.prediction()) == ("prediction", "0123456789ab-0000-80", prediction())
+    assert second.labels().entries == [LabelEntry(request_id=first.request_id, row=0, label=1)]

@@ -9,11 +9,12 @@ import pytest
 
 from cluster.errors import RegistryError, UnknownVersion
 from cluster.journal import Writer, scan
-from cluster.records import LabelEntry, Labels, Pointer
+from cluster.records import Audit, LabelEntry, Labels, Pointer
 from cluster.settings import Settings
 from monitoring import verdicts
+from monitoring.agreement import Audits
 from monitoring.core import MonitorCore
-from tests.unit.monitoring.world import DAY, Stream, journal, prediction, profile_of, seal, settings
+from tests.unit.monitoring.world import DAY, Stream, audit, journal, prediction, profile_of, seal, settings
 
 STREAM = Stream(np.random.default_rng(11), 45)
 PROFILE = profile_of(STREAM, 30)
@@ -34,7 +35,7 @@ def recount(root: str) -> tuple[int, int, int]:
     for entry in scan(root):
         if entry.kind == "prediction":
             rows += len(entry.prediction().event_times)
-        else:
+        elif entry.kind == "labels":
             for label in entry.labels().entries:
                 entries += 1
                 joined.add((label.request_id, label.row))
@@ -210,3 +211,91 @@ def test_rows_are_let_go_when_their_performance_has_been_judged(world):
     held = {k.start / DAY for k in core._collector.labels}
     assert held == {38, 39}
     assert len(core._collector._places) <= len(LIVE) * 6
+
+
+# Audits
+
+
+def audited(writer: Writer, days: range, *, differ: int, version: str = "1") -> None:
+    """Write days to the journal, one request a day; of each, 40 rows are audited, and on `differ` of them the ensemble decides otherwise."""
+    for day in days:
+        rows = STREAM.rows(day)
+        request = writer.append(prediction(STREAM, rows, version=version))
+        writer.append(audit(request, STREAM, rows, list(range(3, 83, 2)), differ=differ))
+
+
+def test_audits_are_counted_in_the_windows_of_their_rows(world):
+    chosen, pointer, writer = world
+    audited(writer, range(30, 34), differ=2)
+    core = MonitorCore(chosen, locate=lambda _: pointer)
+    assert core.catch_up()["rows_audited"] == 160
+    log = verdicts.read(chosen.places.verdicts("trips"))
+    found = [v for record in log for v in record.verdicts if v.kind == "cascade"]
+    assert [(v.name, v.rows, v.value, v.expected) for v in found] == [("agreement", 40, 0.05, 0.02)] * 3  # the last day is not over
+    assert all("the student disagrees with the ensemble on 5.0%" in v.message for v in found)
+    assert log[-1].state.watch is not None
+    assert log[-1].state.watch.counted == Audits(rows=120, differ=6)
+    assert log[-1].evidence > 0.1 * log[-1].state.watch.evidence
+
+
+def test_a_broken_promise_is_an_alarm_of_the_bundle_that_made_it(world, tmp_path):
+    chosen, pointer, writer = world
+    second = seal(tmp_path / "second", PROFILE, version="2")
+    audited(writer, range(30, 40), differ=20)
+    audited(writer, range(30, 40), differ=0, version="2")
+    core = MonitorCore(chosen, locate=lambda v: {"1": pointer, "2": second}[v])
+    core.poll()
+    blamed = [(record.bundle, record.alarm.blamed) for record in core.alarms if record.alarm]
+    assert blamed == [("1", ["cascade:agreement"])]
+
+
+def test_a_new_monitor_takes_up_the_audits_with_identical_numbers(world):
+    chosen, pointer, writer = world
+    audited(writer, range(30, 36), differ=1)
+    old = MonitorCore(chosen, locate=lambda _: pointer)
+    before = old.catch_up()
+    new = MonitorCore(chosen, locate=lambda _: pointer)
+    assert new.catch_up() == before
+    audited(writer, range(36, 40), differ=3)
+    assert new.catch_up() == old.catch_up()
+    assert [r.state.watch for r in new.latest.values()] == [r.state.watch for r in old.latest.values()]
+
+
+def test_audits_of_rows_whose_window_was_judged_or_that_nobody_knows_change_nothing(world):
+    chosen, pointer, writer = world
+    rows = STREAM.rows(30)
+    request = writer.append(prediction(STREAM, rows))
+    audited(writer, range(31, 33), differ=0)
+    core = MonitorCore(chosen, locate=lambda _: pointer)
+    core.poll()
+    log = verdicts.read(chosen.places.verdicts("trips"))
+    writer.append(audit(request, STREAM, rows, [0, 1, 2], differ=3))
+    writer.append(Audit(request_id="0123456789ab-0000-80", rows=[0], scores=bytes(4)))
+    writer.append(Audit(request_id=request, rows=[rows.stop - rows.start], scores=bytes(4)))
+    assert core.catch_up()["rows_audited"] == 85
+    assert verdicts.read(chosen.places.verdicts("trips")) == log
+
+
+@pytest.mark.parametrize(("threshold", "audit_share"), [(1.01, 0.01), (0.0, 0.0)])
+def test_without_a_promise_or_without_audits_the_budget_is_the_metrics_own(tmp_path, threshold, audit_share):
+    chosen = settings(tmp_path / "var", audit_share=audit_share)
+    pointer = seal(tmp_path / "bundle", PROFILE, threshold=threshold)
+    writer = Writer(chosen.places.journal("trips"), clock_ns=lambda: next(CLOCK))
+    audited(writer, range(30, 33), differ=40)
+    MonitorCore(chosen, locate=lambda _: pointer).poll()
+    log = verdicts.read(chosen.places.verdicts("trips"))
+    assert {v.kind for r in log for v in r.verdicts} == {"feature_drift", "prediction_drift", "quality"}
+    assert {r.state.watch for r in log} == {None}
+
+
+def test_a_window_of_few_rows_is_judged_by_its_audits_alone(world):
+    chosen, pointer, writer = world
+    start = STREAM.rows(30).start
+    rows = slice(start, start + 20)
+    writer.append(audit(writer.append(prediction(STREAM, rows)), STREAM, rows, [4, 5], differ=1))
+    audited(writer, range(32, 33), differ=0)
+    core = MonitorCore(chosen, locate=lambda _: pointer)
+    core.poll()
+    first, *_ = verdicts.read(chosen.places.verdicts("trips"))
+    assert [(v.kind, v.rows, v.value) for v in first.verdicts] == [("cascade", 2, 0.5)]
+    assert core.latest == {}

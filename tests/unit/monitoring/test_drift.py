@@ -7,7 +7,8 @@ import pytest
 
 from cluster.schema import Matrix
 from monitoring import drift
-from monitoring.looks import drift_looks, performance_looks
+from monitoring.agreement import Audits, Promise
+from monitoring.looks import agreement_looks, drift_looks, performance_looks
 from monitoring.profile import Profile
 from monitoring.sketches import Sketcher
 from tests.unit.monitoring.world import DAY, SCHEMA, Stream, profile_of
@@ -105,6 +106,51 @@ def test_the_budget_is_shared_out_whole():
     weights = drift.weights_of(_profile())
     assert sum(weights.values()) == pytest.approx(1.0)
     assert weights["performance:brier"] == pytest.approx(0.25)
+
+
+PROMISE = Promise(most=0.02)
+
+
+def audited(rate: Callable[[int], float], *, days: int, seed: int = 0, rows: int = 100) -> list[tuple[int, drift.Alarm]]:
+    """Alarms of a stream of which only audits are known."""
+    profile, state, alarms, rng = _profile(), drift.State(), [], np.random.default_rng(seed)
+    for day in range(days):
+        looks = agreement_looks(PROMISE, Audits(rows=rows, differ=int(rng.binomial(rows, rate(day)))))
+        state, _, alarm = drift.judge(profile, state, looks, window_start=DAY * day, threshold=BUDGET, promise=PROMISE)
+        alarms += [(day, alarm)] if alarm else []
+    return alarms
+
+
+def test_a_promise_takes_a_tenth_of_the_budget_and_leaves_the_rest_as_it_was_shared():
+    alone, together = drift.weights_of(_profile()), drift.weights_of(_profile(), PROMISE)
+    assert together.pop("cascade:agreement") == 0.1
+    assert together == pytest.approx({key: 0.9 * weight for key, weight in alone.items()})
+
+
+def test_a_promise_that_is_just_kept_alarms_no_oftener_than_its_part_of_the_budget():
+    """10 streams of 200 windows, the cascade's part being one alarm in 1,000 windows: 2 on average."""
+    assert sum(len(audited(lambda _: 0.02, days=200, seed=seed)) for seed in range(10)) <= 6
+
+
+def test_a_promise_that_is_broken_is_told_dated_and_told_again_only_after_a_rest():
+    alarms = audited(lambda day: 0.01 if day < 30 else 0.08, days=120)
+    (day, first), (later, second), *_ = alarms
+    assert 30 < day <= 40
+    assert first.blamed == ["cascade:agreement"]
+    assert first.began / DAY == pytest.approx(30, abs=3)
+    assert "the student disagrees with the ensemble on" in first.message
+    assert first.message.endswith("2.0% was promised")
+    assert later - day > 28
+    assert second.blamed == first.blamed
+
+
+def test_not_even_a_window_in_which_the_two_never_agree_alarms_alone():
+    assert audited(lambda day: 1.0 if day == 5 else 0.0, days=10, rows=5000) == []
+
+
+def test_a_window_without_audits_says_nothing_of_the_promise():
+    assert agreement_looks(PROMISE, Audits()) == []
+    assert agreement_looks(None, Audits(rows=10, differ=1)) == []
 
 
 def test_judging_leaves_the_state_it_was_given_as_it_was():

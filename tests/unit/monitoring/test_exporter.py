@@ -1,14 +1,20 @@
 import socket
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.journal import Writer
+from cluster.records import Verdict
+from monitoring import agreement
+from monitoring.agreement import Audits, Watch
 from monitoring.core import MonitorCore
-from monitoring.exporter import Exporter, Snapshot
+from monitoring.drift import State
+from monitoring.exporter import Exporter, Figures, Snapshot
+from monitoring.verdicts import WindowVerdicts
 from tests.unit.monitoring.world import DAY, Stream, journal, profile_of, seal, settings
 
 
@@ -47,6 +53,23 @@ def test_a_scrape_returns_the_monitors_figures_under_conventional_names(core):
     ]
     assert {s.labels["metric"] for s in families["homeostat_performance"].samples} == {"brier", "roc_auc", "log_loss", "accuracy"}
     assert families["homeostat_evidence_threshold"].samples[0].value == 100.0
+
+
+def record(bundle: str, sequence: int, audits: Audits | None) -> WindowVerdicts:
+    watch = None if audits is None else Watch(promised=0.02, counted=audits)
+    start: dict[str, Any] = {"window_start": 0.0, "window_end": DAY, "model": "trips", "bundle": bundle}
+    said = Verdict(kind="cascade", name="agreement", rows=9, value=0.5, expected=0.02, unit="share", evidence=3.0, **start)
+    return WindowVerdicts(sequence=sequence, look="drift", rows=100, verdicts=[said], state=State(watch=watch), **start)
+
+
+def test_disagreement_is_exported_with_its_bounds_and_the_promise_as_of_the_newest_look(core):
+    records = [record("1", 1, Audits(rows=10, differ=9)), record("1", 2, Audits(rows=1000, differ=40)), record("2", 3, None)]
+    families = {f.name: f for f in Figures(lambda: Snapshot(core.status(), records)).collect()}
+    found = {(s.labels["bundle"], s.labels["bound"]): s.value for s in families["homeostat_cascade_disagreement_ratio"].samples}
+    bounds = agreement.interval(Audits(rows=1000, differ=40))
+    assert found == {("1", "estimate"): 0.04, ("1", "lower"): bounds.lower, ("1", "upper"): bounds.upper, ("1", "promised"): 0.02}
+    assert {(s.labels["kind"], s.value) for s in families["homeostat_evidence"].samples} == {("cascade", 3.0)}
+    assert families["homeostat_audited_rows"].samples[0].value == 0
 
 
 def test_a_port_that_is_taken_is_logged_and_no_reason_to_fail(core, caplog):

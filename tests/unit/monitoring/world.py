@@ -10,7 +10,7 @@ import numpy as np
 
 from cluster import bundle
 from cluster.journal import Writer
-from cluster.records import LabelEntry, Labels, Pointer, Prediction
+from cluster.records import Audit, LabelEntry, Labels, Pointer, Prediction
 from cluster.schema import Feature, FeatureSchema, Floats, Label, Matrix
 from cluster.settings import Settings, parse
 from monitoring.profile import Profile, build_profile
@@ -55,25 +55,28 @@ def profile_of(stream: Stream, days: int) -> Profile:
     return build_profile(SCHEMA, stream.X[kept], stream.scores[kept], stream.times[kept], stream.y[kept], window=dt.timedelta(days=1))
 
 
-def seal(folder: Path, profile: Profile, *, version: str = "1") -> Pointer:
-    """A bundle whose graphs are never loaded."""
+def seal(folder: Path, profile: Profile, *, version: str = "1", threshold: float = 0.0) -> Pointer:
+    """A bundle whose graphs are never loaded; its cascade promises 2 %."""
+    rule = bundle.CascadeRule(threshold=threshold, max_disagreement=0.02, confidence=0.95, student_share=1.0, disagreement=0.01)
     folder.mkdir(parents=True)
     for name in ("student.onnx", "ensemble.onnx", "encoding.onnx"):
-        (folder / name).write_bytes(b"not read by the monitor")
-    for name in ("cascade.json", "metrics.json", "lineage.json"):
+        (folder / name).write_bytes(b"\x08not read by the monitor")
+    (folder / "cascade.json").write_bytes(msgspec.json.encode(rule))
+    for name in ("metrics.json", "lineage.json"):
         (folder / name).write_text("{}")
     (folder / "schema.json").write_text(SCHEMA.model_dump_json())
     (folder / "profile.json").write_bytes(msgspec.json.encode(profile))
     return Pointer(version=version, uri=str(folder), digest=bundle.seal(folder, model="trips", created="2026-01-01T00:00:00Z"))
 
 
-def settings(root: Path, **monitoring: object) -> Settings:
+def settings(root: Path, *, audit_share: float = 0.01, **monitoring: object) -> Settings:
     return parse(
         {
             "model": "trips",
             "data": {"source": "trips.parquet"},
             "schema": SCHEMA.model_dump(mode="json"),
             "monitoring": {"min_rows": 50, "metrics_port": 0, "one_false_alarm_in": "100d", **monitoring},
+            "serving": {"cascade": {"audit_share": audit_share}},
             "places": {"root": str(root)},
         }
     )
@@ -111,3 +114,10 @@ def journal(writer: Writer, stream: Stream, days: range, *, version: str = "1", 
             entries = [LabelEntry(request_id=request, row=i, label=int(v)) for i, v in enumerate(stream.y[rows])]
             waiting += [Labels(entries=entries)] if label else []
     return labels
+
+
+def audit(request_id: str, stream: Stream, rows: slice, places: list[int], *, differ: int) -> Audit:
+    """The ensemble says of rows of a request what the student did, but for the first `differ` of them, which it decides otherwise."""
+    scores = stream.scores[rows][places].copy()
+    scores[:differ] = np.where(scores[:differ] >= 0.5, 0.1, 0.9)
+    return Audit(request_id=request_id, rows=places, scores=scores.tobytes())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
@@ -29,6 +30,7 @@ from cluster.errors import (
 )
 from cluster.schema import Feature, Label
 from serve_apps.cascade import STUDENT
+from serve_apps.protocols.answers import row_answers
 from serve_apps.protocols.bulk import decode_arrow, decode_columns_json, decode_csv, encode_arrow, encode_csv
 from serve_apps.protocols.columns import ColumnsReader
 from serve_apps.protocols.plane import DecodedRows
@@ -356,3 +358,15 @@ def test_a_body_of_very_many_columns_is_refused_by_their_names_before_their_valu
         decode_arrow(arrow(table), READER, now=NOW)
     with pytest.raises(MissingColumn, match="and 19 more"):
         decode_csv((",".join(names) + "\n" + "," * 19_999 + "\n").encode(), READER, now=NOW)
+
+
+def test_a_number_comes_with_the_ends_of_its_interval_where_the_bundle_has_them():
+    answer = answered(REGRESSION, [[12.5], [3.0]])._replace(intervals=np.array([[10.0, 15.0], [2.5, 3.5]]))
+    table = read_back(encode_arrow(answer))
+    assert table.select(["prediction", "lower", "upper"]).to_pydict() == {
+        "prediction": [12.5, 3.0],
+        "lower": [10.0, 2.5],
+        "upper": [15.0, 3.5],
+    }
+    assert [found.interval for found in row_answers(answer)] == [(10.0, 15.0), (2.5, 3.5)]
+    assert b"interval" not in msgspec.json.encode(list(row_answers(answered(REGRESSION, [[12.5]]))))
