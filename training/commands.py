@@ -1,18 +1,22 @@
-"""Subcommands of this room: init, train, promote, rollback, canary."""
+"""Subcommands of this room: init, train, promote, rollback and canary here; predict, card, reproduce and stage in files of their own."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from cluster.errors import ConfigError, RegistryError
 from cluster.ledger import Ledger
 from cluster.registry import Registry
-from cluster.settings import load
+from cluster.settings import Settings, load
+from training import card_command, lineage_commands, predict_command
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 console = Console(highlight=False)
 
@@ -48,10 +52,13 @@ def add(commands: Any) -> None:
     canary.add_argument("--share", type=float, metavar="SHARE", help="of the requests, from 0 to 1; raising it moves no caller back")
     canary.add_argument("--reason", default="asked for at the command line")
     canary.set_defaults(run=_canary)
+    predict_command.add(commands)
+    card_command.add_card(commands)
+    lineage_commands.add(commands)
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    from training.starter import write_config
+    from training.data.starter import write_config
 
     out = Path(arguments.out or f"{arguments.name or Path(arguments.table).stem}.yaml")
     path = write_config(
@@ -64,13 +71,11 @@ def _init(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     from training import pipeline
-    from training.steward import promote
+    from training.loop.steward import promote
 
     began = time.monotonic()
     registry = Registry(settings)
-    with console.status("reading the table"):
-        rows = pipeline.read_frame(settings)
-    console.print(f"{rows.num_rows:,} labelled rows, {len(settings.columns.features)} features")
+    rows = _rows(settings)
     run = f"{settings.model}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
     with console.status("fitting the members, then the student"):
         made = pipeline.train(settings, rows, run=run, reason="asked for at the command line", seed=settings.training.seed)
@@ -84,6 +89,21 @@ def _train(arguments: argparse.Namespace) -> int:
     else:
         console.print(f"the champion stays; to replace it: homeostat promote {arguments.config} {made.version}")
     return 0
+
+
+def _rows(settings: Settings) -> pa.Table | None:
+    """The training frame; None when the table is too large for one process."""
+    from training import pipeline
+    from training.workers import pieces
+
+    features = f"{len(settings.columns.features)} features"
+    if pieces.is_large(settings):
+        console.print(f"a large table, {features}: read as a stream (training.stream_rows)")
+        return None
+    with console.status("reading the table"):
+        rows = pipeline.read_frame(settings)
+    console.print(f"{rows.num_rows:,} labelled rows, {features}")
+    return rows
 
 
 def _show_metrics(uri: str) -> None:
@@ -104,7 +124,7 @@ def _show_metrics(uri: str) -> None:
 
 def _promote(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
-    from training.steward import promote
+    from training.loop.steward import promote
 
     ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)
     promote(Registry(settings), ledger, arguments.version, by="homeostat promote", reason=arguments.reason)
@@ -114,8 +134,8 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 def _rollback(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
-    from training.loop import recall, rollback_target
-    from training.steward import promote
+    from training.loop.loop import recall, rollback_target
+    from training.loop.steward import promote
 
     ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)
     target = rollback_target(recall(ledger.events()), arguments.to)
@@ -130,7 +150,7 @@ def _canary(arguments: argparse.Namespace) -> int:
     if arguments.off != (arguments.share is None):
         raise ConfigError("--version takes a --share of the requests, such as 0.1; --off takes none")
     settings = load(arguments.config)
-    from training import trial
+    from training.loop import trial
 
     registry, by = Registry(settings), "homeostat canary"
     ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)

@@ -6,15 +6,19 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from cluster.records import Record
 from cluster.serving_settings import Serving
 from cluster.settings import Settings
-from training.frame import TIME
+from cluster.training_settings import Search
+from training.composing.distill import Distilled
+from training.data.frame import TIME
+from training.members import Member
 
 PINS: Final = ("homeostat", "ray", "torch", "xgboost", "scikit-learn", "numpy", "pyarrow", "onnx", "onnxruntime", "onnxmltools", "mlflow")
 
@@ -26,8 +30,10 @@ class Lineage(Record, frozen=True, kw_only=True):
     reason: str
     data_source: str
     data_sha256: str
-    """Of the frame's columns, values and order."""
+    """Of the frame's columns, values and order; a table that was streamed says how in `training.workers.stream`."""
     rows: int
+    unlabelled_sha256: str | None = None
+    """Of the rows without a label that the student learned from; null when there were none."""
     since: float | None
     until: float | None
     code_commit: str | None
@@ -40,25 +46,73 @@ class Lineage(Record, frozen=True, kw_only=True):
     pins: dict[str, str]
 
 
-def trace(settings: Settings, frame: pa.Table, *, run: str, reason: str, seed: int) -> Lineage:
-    """Write down where a bundle trained on this frame comes from."""
+class Origin(NamedTuple):
+    """The data of a run."""
+
+    source: str
+    data_sha256: str
+    rows: int
+    since: float | None
+    until: float | None
+    unlabelled_sha256: str | None = None
+
+
+def origin(source: str, frame: pa.Table, unlabelled: pa.Table | None = None) -> Origin:
+    """The data of a run whose frame is in memory."""
     times = frame.column(TIME).to_numpy() if TIME in frame.column_names else None
-    return Lineage(
-        run=run,
-        reason=reason,
-        data_source=settings.data.source,
+    return Origin(
+        source=source,
         data_sha256=hash_table(frame),
         rows=frame.num_rows,
         since=float(times.min()) if times is not None else None,
         until=float(times.max()) if times is not None else None,
+        unlabelled_sha256=hash_table(unlabelled) if unlabelled is not None and unlabelled.num_rows else None,
+    )
+
+
+def trace(settings: Settings, data: Origin, *, run: str, reason: str) -> Lineage:
+    """Write down where a bundle comes from.
+
+    Parameters
+    ----------
+    settings
+        Resolved (`resolve`), with the run's seed.
+    """
+    return Lineage(
+        run=run,
+        reason=reason,
+        data_source=data.source,
+        data_sha256=data.data_sha256,
+        unlabelled_sha256=data.unlabelled_sha256,
+        rows=data.rows,
+        since=data.since,
+        until=data.until,
         code_commit=code_commit(),
         settings_sha256=hash_settings(settings),
-        seed=seed,
+        seed=settings.training.seed,
         num_workers=settings.training.num_workers,
         python=platform.python_version(),
         machine=platform.machine(),
         pins={name: importlib.metadata.version(name) for name in PINS},
     )
+
+
+def resolve(settings: Settings, members: Sequence[Member], student: Distilled) -> Settings:
+    """The settings with what was found in place of what was asked to be looked for.
+
+    With them, a run finds nothing else: searches stop by the clock, and sizes of students are measured.
+    """
+    chosen = dict.fromkeys(type(settings.members).model_fields) | {member.name: member.settings for member in members}
+    distillation = settings.distillation.model_copy(update={"sizes": tuple(student.sizes), "max_latency_share": None})
+    training = settings.training.model_copy(update={"search": Search()})
+    return settings.model_copy(
+        update={"members": settings.members.model_copy(update=chosen), "distillation": distillation, "training": training}
+    )
+
+
+def portable(settings: Settings) -> dict[str, Any]:
+    """Settings as `settings.json` of a bundle keeps them: all but the places of one machine."""
+    return {name: value for name, value in settings.dump().items() if name != "places"}
 
 
 def hash_settings(settings: Settings) -> str:

@@ -60,7 +60,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, http_port: int) -> Path:
         "data": {"source": str(root / "trips.parquet"), "until": "1970-01-31"},
         "schema": {"features": [*numbers, {"name": "carrier", "type": "category"}], "label": {"name": "late", "delay": "1d"}, "time": "at"},
         "members": {"xgboost": {"rounds": 40}, "torch": None},
-        "distillation": {"rounds": 20},
+        "distillation": {"sizes": [20]},
         "gate": {"holdout": "2d", "min_rows": 200},
         "serving": {"port": http_port, "poll_s": 0.1, "ensemble": {"placement": "deployment"}},
         "monitoring": {"one_false_alarm_in": "100d", "metrics_port": 0, "min_rows": 50},

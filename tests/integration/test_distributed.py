@@ -1,92 +1,162 @@
-"""Ray Train with two workers fits every member, as one worker would and again after a worker died."""
+"""Ray Train fits every member as one process would, and goes on where it was after a worker, a node or the driver was killed."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
-from dataclasses import dataclass
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
-from cluster.errors import HomeostatError
-from cluster.schema import Matrix
+from cluster.errors import HomeostatError, Unavailable
 from cluster.training_settings import Training
+from tests.integration.recorders import ROUNDS, Recorder
 from tests.unit.training import tables
-from training import ensemble, graphs
-from training.distributed import fit_members
-from training.members import Crew, Rows
+from training.composing import graphs
+from training.composing.calibration import loss
+from training.fitting import Fold
+from training.members import Rows
+from training.workers.distributed import fit_members
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-@dataclass(frozen=True)
-class Recorder:
-    """A member that notes each fit, and dies in the first one if told to."""
-
-    folder: str
-    name: str = "recorder"
-    native_name: str = "recorder.json"
-    dies_once: bool = False
-    refuses: bool = False
-
-    def fit(self, train: Rows, valid: Rows, crew: Crew) -> bytes:
-        """Note rank and rows; agree on the total through the crew."""
-        if self.refuses:
-            raise ValueError("these rows cannot be fitted")
-        fits = Path(self.folder) / f"{self.name}-{crew.rank}.txt"
-        with fits.open("a") as file:
-            file.write(f"{len(train)} {len(valid)}\n")
-        if self.dies_once and crew.rank == 1 and len(fits.read_text().splitlines()) == 1:
-            self._wait_for_a_checkpoint()
-            os.kill(os.getpid(), signal.SIGKILL)
-        total = crew.total(np.array([float(len(train)), float(train.X.sum())]))
-        return str(crew.share([float(v) for v in total] if crew.rank == 0 else None)).encode()
-
-    def _wait_for_a_checkpoint(self) -> None:
-        """A report returns before the controller has seen it; a kill in between would rightly repeat the member."""
-        deadline = time.monotonic() + 30
-        while not list(Path(self.folder).rglob("checkpoint_manager_snapshot.json")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    def score(self, native: bytes, matrix: Matrix) -> Matrix:
-        """Unused."""
-        raise NotImplementedError
-
-    def to_onnx(self, native: bytes) -> onnx.ModelProto:
-        """Unused."""
-        raise NotImplementedError
+ROOT = Path(__file__).parents[2]
+ROWS = Rows(np.arange(602, dtype=np.float32).reshape(301, 2), np.arange(301.0), weight=np.ones(301))
+FOLDS = [Fold(200, 250), Fold(250, 301)]
+GROUP = Training(num_workers=2, local_rows=0)
 
 
-def test_two_workers_fit_every_member_well_and_their_graphs_agree(tmp_path):
-    members = tables.members_of("binary")
-    train, valid = tables.rows_of("binary", 2000), tables.rows_of("binary", 500, seed=1)
-    natives = fit_members(members, train, valid, Training(num_workers=2), str(tmp_path))
-    assert list(natives) == ["xgboost", "torch", "linear"]
+def sums(train: int, until: int | None = None) -> bytes:
+    """What a recorder adds up on the rows [0, train), validated on [train, until)."""
+    held = 0.0 if until is None else ROUNDS * float(ROWS.y[train:until].sum())
+    return str([float(ROUNDS), ROUNDS * float(ROWS.X[:train].sum(dtype=np.float64)), ROUNDS * float(ROWS.y[:train].sum()), held]).encode()
+
+
+EXPECTED = [sums(200, 250), sums(250, 301), sums(301)]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_workers_fit_every_member_well_and_their_graphs_agree(tmp_path: Path) -> None:
+    members, label = tables.members_of("binary"), tables.schema_of("binary").label
+    rows, folds = tables.rows_of("binary", 2500), [Fold(2000, 2500)]
+    group = fit_members(members, rows, folds, GROUP, str(tmp_path), run="group")
+    alone = fit_members(members, rows, folds, Training(), str(tmp_path), run="alone")
+    valid = rows[2000:]
+    assert list(group.final) == ["xgboost", "torch", "linear"]
     for member in members:
-        label, scores = tables.schema_of("binary").label, member.score(natives[member.name], valid.X)
-        alone = member.score(member.fit(train, valid, Crew()), valid.X)
-        assert ensemble.loss(label, valid.y, scores) < 1.05 * ensemble.loss(label, valid.y, alone), member.name
-        np.testing.assert_allclose(graphs.run(member.to_onnx(natives[member.name]), valid.X), scores, atol=1e-5)
+        scores = member.score(group.folds[0][member.name], valid.X)
+        by_one = member.score(alone.folds[0][member.name], valid.X)
+        assert loss(label, valid.y, scores) < 1.05 * loss(label, valid.y, by_one), member.name
+        np.testing.assert_allclose(graphs.run(member.to_onnx(group.folds[0][member.name]), valid.X), scores, atol=1e-5)
+    assert fit_members(members, rows, folds, GROUP, str(tmp_path), run="again") == group  # to the byte
 
 
-def test_a_killed_worker_restarts_the_group_which_skips_finished_members(tmp_path):
-    members = [Recorder(str(tmp_path), name="first", native_name="first.json"), Recorder(str(tmp_path), dies_once=True)]
-    rows = tables.rows_of("binary", 301)
-    rows = Rows(np.nan_to_num(rows.X), np.where(np.arange(301) == 0, np.nan, rows.y))  # one row has no label
-    natives = fit_members(members, rows, rows, Training(num_workers=2), str(tmp_path / "runs"))
-    assert (tmp_path / "first-0.txt").read_text() == "150 300\n"
-    assert (tmp_path / "recorder-1.txt").read_text() == "150 300\n150 300\n"
-    assert natives["recorder"] == natives["first"]
-    assert natives["first"].startswith(b"[300.0, ")
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_killed_in_a_fit_restarts_the_group_which_goes_on_from_the_last_state(tmp_path: Path) -> None:
+    first, second = Recorder(str(tmp_path), name="first"), Recorder(str(tmp_path), dies_at=3)
+    fits = fit_members([first, second], ROWS, FOLDS, GROUP, str(tmp_path / "runs"), run="run", keep_every_s=0)
+    once = [
+        "0/2 from 0: 100 25",
+        "0/2 from 0: 125 26",
+        "0/2 from 0: 151 0",
+        "1/2 from 0: 100 25",
+        "1/2 from 0: 125 25",
+        "1/2 from 0: 150 0",
+    ]
+    assert first.noted() == once
+    again = [line for line in second.noted() if "from 0" not in line]
+    assert sorted(line for line in second.noted() if "from 0" in line) == once
+    assert [line.split()[0] for line in again] == ["0/2", "1/2"]
+    assert {line.split(maxsplit=1)[1] for line in again} <= {f"from {number}: 100 25" for number in (1, 2, 3)}
+    assert [models["recorder"] for models in (*fits.folds, fits.final)] == EXPECTED  # what an uninterrupted run gives
+    assert [models["first"] for models in (*fits.folds, fits.final)] == EXPECTED
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_member_that_cannot_be_fitted_is_reported_with_its_reason(tmp_path):
-    rows = tables.rows_of("binary", 100)
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_member_that_cannot_be_fitted_is_reported_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(HomeostatError, match="these rows cannot be fitted"):
-        fit_members([Recorder(str(tmp_path), refuses=True)], rows, rows, Training(num_workers=1), str(tmp_path / "runs"))
+        fit_members([Recorder(str(tmp_path), refuses=True)], ROWS, FOLDS, Training(local_rows=0), str(tmp_path / "runs"), run="run")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_that_no_node_can_hold_are_refused_at_once(tmp_path: Path) -> None:
+    training = Training(num_workers=3, cpus_per_worker=1000, local_rows=0)
+    with pytest.raises(Unavailable, match=r"3 workers of 1000 CPU each do not fit this cluster, which has room for 0 \(nodes: \d+ CPU\)"):
+        fit_members([Recorder(str(tmp_path))], ROWS, FOLDS, training, str(tmp_path / "runs"), run="run")
+
+
+NODES = """
+import sys, threading, time
+from pathlib import Path
+from cluster.environment import ensure_token, prepare
+prepare()
+ensure_token()
+import ray
+from ray.cluster_utils import Cluster
+from cluster.runtime import connect
+from cluster.training_settings import Training
+from tests.integration.recorders import Recorder
+from tests.integration.test_distributed import FOLDS, ROWS
+from training.workers.distributed import fit_members
+
+def lose_a_node():
+    while not member.hung:
+        time.sleep(0.1)
+    cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id == member.hung), allow_graceful=False)
+
+if __name__ == "__main__":
+    folder = sys.argv[1]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    connect(address=cluster.address)
+    member = Recorder(folder, hangs_at=3)
+    threading.Thread(target=lose_a_node, daemon=True).start()
+    training = Training(num_workers=2, min_workers=1, local_rows=0)
+    fits = fit_members([member], ROWS, FOLDS, training, folder + "/runs", run="run", keep_every_s=0)
+    (Path(folder) / "fits.txt").write_text(str([models["recorder"] for models in (*fits.folds, fits.final)]))
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+def test_when_a_node_is_lost_the_others_go_on_with_all_rows(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20"
+    }
+    subprocess.run([sys.executable, "-c", NODES, str(tmp_path)], cwd=ROOT, env=environment, check=True)
+    noted = Recorder(str(tmp_path)).noted()
+    assert [line for line in noted if "/2 " in line] == ["0/2 from 0: 100 25", "1/2 from 0: 100 25"]
+    alone = [line for line in noted if "/1 " in line]
+    assert alone[:2] == ["0/1 from 0: 250 51", "0/1 from 0: 301 0"]
+    assert alone[2] in {f"0/1 from {number}: 200 50" for number in (1, 2, 3)}
+    assert (tmp_path / "fits.txt").read_text() == str(EXPECTED)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.integration.recorders import Recorder
+from tests.integration.test_distributed import FOLDS, ROWS
+from cluster.training_settings import Training
+from training.workers.distributed import fit_members
+
+folder = sys.argv[1]
+members = [Recorder(folder, name="first"), Recorder(folder, dies_at=3)]
+fits = fit_members(members, ROWS, FOLDS, Training(), folder + "/runs", run="run", keep_every_s=0)
+(Path(folder) / "fits.txt").write_text(str([models["recorder"] for models in (*fits.folds, fits.final)]))
+"""
+
+
+def test_a_driver_killed_in_a_fit_goes_on_when_it_is_started_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DRIVER, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    once = ["0/1 from 0: 200 50", "0/1 from 0: 250 51", "0/1 from 0: 301 0"]
+    assert Recorder(str(tmp_path), name="first").noted() == once
+    assert Recorder(str(tmp_path)).noted() == sorted([*once, "0/1 from 3: 200 50"])
+    assert (tmp_path / "fits.txt").read_text() == str(EXPECTED)
     assert list((tmp_path / "runs").iterdir()) == []

@@ -20,8 +20,9 @@ from cluster.schema import Feature, FeatureSchema, Label, Matrix
 from cluster.scorer import TOLERANCE, Graph, Native, worst
 from tests.builders import CREATED, make_bundle, make_costs
 from tests.unit.training import tables
-from training import ensemble, export, graphs, measure, trees
-from training.ensemble import Blend, Calibration
+from training.composing import ensemble, export, graphs, measure, trees
+from training.composing.calibration import Calibration, adjust, platt
+from training.composing.ensemble import Blend
 from training.members import Crew
 
 
@@ -29,7 +30,7 @@ from training.members import Crew
 def fitted(request):
     members = tables.members_of(request.param)
     rows = tables.rows_of(request.param, 500)
-    natives = {member.name: member.fit(rows, rows, Crew()) for member in members}
+    natives = {member.name: member.fit(rows, rows, Crew()).native for member in members}
     return members, natives, np.vstack([rows.X[:200], tables.odd_rows()])
 
 
@@ -41,24 +42,40 @@ def blend_of(weights: dict[str, float], calibration: Calibration) -> Blend:
         member_losses={},
         fell_back=False,
         learned_weights=weights,
-        blend_rows=0,
-        calibration_rows=0,
+        calibration_losses={},
+        rows=0,
+        crossed_loss=0,
     )
 
 
-@pytest.mark.parametrize("calibration", [Calibration(), Calibration(slope=1.7, intercept=-0.4)])
-def test_the_composed_graph_equals_blending_in_numpy(fitted, calibration, tmp_path):
+KINDS = {
+    "none": Calibration(),
+    "platt": platt(1.7, -0.4),
+    "flat": platt(0.3),
+    "beta": Calibration(kind="beta", a=0.6, b=1.8, c=0.2),
+    "isotonic": Calibration(kind="isotonic", knots=[(0.1, 0.02), (0.3, 0.25), (0.30001, 0.4), (0.8, 0.9)]),
+    "temperature": Calibration(kind="temperature", a=1.7),
+    "vector": Calibration(kind="vector", a=0.7, shifts=[0.5, -0.2, 0.0]),
+}
+FITTING = {
+    "binary": ("none", "platt", "flat", "beta", "isotonic"),
+    "multiclass": ("none", "temperature", "vector"),
+    "regression": ("none",),
+}
+
+
+def test_the_composed_graph_equals_blending_and_calibrating_in_numpy(fitted, tmp_path):
     members, natives, X = fitted
     label = members[0].schema.label
-    if label.task != "binary" and not calibration.is_identity:
-        calibration = Calibration(slope=1.7)
     weights = {"xgboost": 0.5, "torch": 0.3, "linear": 0.2}
-    graph = export.compose_ensemble({m.name: m.to_onnx(natives[m.name]) for m in members}, weights, calibration, label)
-    expected = ensemble.apply(label, blend_of(weights, calibration), {m.name: m.score(natives[m.name], X) for m in members})
-    (tmp_path / "ensemble.onnx").write_bytes(graph.SerializeToString())
-    served = Graph(tmp_path / "ensemble.onnx")
-    np.testing.assert_allclose(served(X), expected, rtol=2e-5, atol=2e-5)
-    np.testing.assert_allclose(served(X[:1]), expected[:1], rtol=2e-5, atol=2e-5)
+    made, scores = {m.name: m.to_onnx(natives[m.name]) for m in members}, {m.name: m.score(natives[m.name], X) for m in members}
+    for kind in FITTING[label.task]:
+        graph = export.compose_ensemble(made, weights, KINDS[kind], label)
+        expected = ensemble.apply(label, blend_of(weights, KINDS[kind]), scores)
+        (tmp_path / "ensemble.onnx").write_bytes(graph.SerializeToString())
+        served = Graph(tmp_path / "ensemble.onnx")
+        np.testing.assert_allclose(served(X), expected, rtol=2e-5, atol=2e-5, err_msg=kind)
+        np.testing.assert_allclose(served(X[:1]), expected[:1], rtol=2e-5, atol=2e-5, err_msg=kind)
 
 
 BLENDS = [{"xgboost": 0.5, "torch": 0.3, "linear": 0.2}, {"xgboost": 1.0, "torch": 0.0, "linear": 0.0}]
@@ -68,7 +85,7 @@ def write_bundle(folder: Path, fitted: Any, weights: dict[str, float], *, costs:
     """The fitted members as a sealed bundle whose student is its trees alone."""
     members, natives, _ = fitted
     schema = members[0].schema
-    calibration = Calibration(slope=1.7) if schema.label.task != "regression" else Calibration()
+    calibration = KINDS[{"binary": "platt", "multiclass": "temperature", "regression": "none"}[schema.label.task]]
     made = {m.name: m.to_onnx(natives[m.name]) for m in members}
     make_bundle(folder, schema=schema, measured=False)
     parts = {
@@ -110,7 +127,7 @@ def test_many_rows_take_the_native_trees_and_few_the_graph(fitted, tmp_path):
 
 def test_a_bundle_whose_native_trees_never_pay_does_not_load_them(fitted, tmp_path):
     write_bundle(tmp_path / "bundle", fitted, BLENDS[0], costs=make_costs())
-    (tmp_path / "bundle" / TREES).write_bytes(b"no trees")
+    (tmp_path / "bundle" / TREES).write_bytes(b"{no trees")
     seal(tmp_path / "bundle", model="toy", created=CREATED)
     assert Bundle(tmp_path / "bundle").ensemble(fitted[2]).shape[0] == len(fitted[2])
 
@@ -173,18 +190,16 @@ def test_members_without_weight_are_left_out(fitted):
     np.testing.assert_allclose(graphs.run(graph, X), linear.score(natives["linear"], X), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("calibration", [Calibration(), Calibration(slope=1.7, intercept=-0.4), Calibration(slope=0.3)])
 @pytest.mark.parametrize("name", ["xgboost", "torch", "linear"])
-def test_a_single_member_is_calibrated_as_in_numpy(fitted, name, calibration):
+def test_a_single_member_is_calibrated_as_in_numpy(fitted, name):
     members, natives, X = fitted
     label = members[0].schema.label
-    if label.task == "multiclass":
-        calibration = Calibration(slope=calibration.slope)
     (member,) = (m for m in members if m.name == name)
-    graph = export.compose_ensemble({name: member.to_onnx(natives[name])}, {name: 1.0}, calibration, label)
-    expected = ensemble.adjust(label, calibration, member.score(natives[name], X))
-    np.testing.assert_allclose(graphs.run(graph, X), expected, rtol=2e-5, atol=2e-5)
-    assert "Log" not in [n.op_type for n in graph.graph.node]
+    for kind in FITTING[label.task]:
+        graph = export.compose_ensemble({name: member.to_onnx(natives[name])}, {name: 1.0}, KINDS[kind], label)
+        expected = adjust(label, KINDS[kind], member.score(natives[name], X))
+        np.testing.assert_allclose(graphs.run(graph, X), expected, rtol=2e-5, atol=2e-5, err_msg=kind)
+        assert "Log" not in [n.op_type for n in graph.graph.node]
 
 
 def test_a_weighted_member_without_a_graph_is_refused():

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from training import reader
+from training.data import reader
 
 
 @pytest.mark.usefixtures("ray_cluster")

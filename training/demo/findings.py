@@ -13,14 +13,13 @@ from cluster.bundle import Bundle
 from cluster.errors import NotEnoughData
 from cluster.history import read_history
 from cluster.ledger import Closed, Event, Judged, Ledger, Trained
-from cluster.margin import is_hard
+from cluster.margin import disagree, is_hard
 from cluster.records import Promotion, RetrainRequest
 from cluster.schema import FeatureSchema, Floats, Matrix, encode_labels, format_duration
 from cluster.settings import Settings
 from monitoring.verdicts import WindowVerdicts
-from training.conformal import disagree
 from training.demo.replay import Outcome
-from training.evaluate import metric_value
+from training.judging.evaluate import metric_value
 
 _LEAST_SHARE: Final = 0.01
 
@@ -197,7 +196,7 @@ def _latency(outcome: Outcome) -> dict[str, float]:
 def _cascade(schema: FeatureSchema, static: Bundle, seen: Served) -> dict[str, float]:
     """Who answered, and how often the first champion's student and ensemble decide alike on the rows its student answers."""
     student = static.student(seen.matrix)
-    alone = ~is_hard(schema.label, student, static.cascade.threshold)
+    alone = ~is_hard(schema.label, student, static.cascade.threshold, static.cascade.sureness)
     agreement = 1.0
     if alone.any():
         agreement = 1.0 - float(disagree(schema.label, student[alone], static.ensemble(seen.matrix[alone])).mean())

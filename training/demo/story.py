@@ -30,12 +30,12 @@ from cluster.runtime import NAMESPACE, LocalCluster, connect, free_port, is_free
 from cluster.settings import Settings, absolute, load
 from monitoring.verdicts import VerdictLog
 from training import pipeline
-from training.datasets import read_table
+from training.data.datasets import read_table
 from training.demo.findings import collect
 from training.demo.memory import Memory
 from training.demo.replay import Outcome, Replay, days_of
 from training.demo.report import render
-from training.steward import promote
+from training.loop.steward import promote
 
 console = Console(highlight=False)
 _QUICK_DAYS = 61

@@ -6,17 +6,23 @@ arrays into JSON, so that native models need no pickle.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from cluster.records import Record
 from cluster.schema import Feature, Floats, Label, Matrix
-from training.graphs import INPUT, constant, node
-from training.members import Crew
+from training.composing.graphs import INPUT, constant, node
+from training.members import Crew, Rows
 
 CLIP = 10.0
 """Standardised numbers are cut here, so that one wild value cannot carry a row away."""
+CHUNK = 65_536
+"""Rows that are read, standardised or scored at a time: what a table larger than memory costs in memory."""
+_TINY = 1e-300  # instead of a weight of 0
 Codes = npt.NDArray[np.int64]
 
 
@@ -72,16 +78,14 @@ class Inputs(Record, frozen=True, kw_only=True):
         return np.cumsum([0, *self.sizes[:-1]], dtype=np.int64)[: len(self.sizes)]
 
 
-def learn(features: tuple[Feature, ...], matrix: Matrix, crew: Crew) -> Inputs:
-    """Means and spreads over all workers' rows (two passes in float64)."""
+def learn(features: tuple[Feature, ...], rows: Rows, crew: Crew) -> Inputs:
+    """Weighted means and spreads over all workers' rows: two passes in float64, `CHUNK` rows at a time."""
     numbers = [j for j, f in enumerate(features) if f.categories is None]
     categories = [j for j, f in enumerate(features) if f.categories is not None]
-    values = matrix[:, numbers].astype(np.float64)
-    known = ~np.isnan(values)
-    count, total, gaps = crew.total(np.stack([known.sum(0), np.where(known, values, 0).sum(0), (~known).sum(0)]).astype(np.float64))
-    mean = total / np.maximum(count, 1)
-    squares = crew.total(np.where(known, (values - mean) ** 2, 0).sum(0))
-    deviation = np.sqrt(squares / np.maximum(count, 1))
+    count, total, gaps = crew.total(sum_of(_moments(numbers, part) for part in chunks(rows)))
+    mean = total / np.maximum(count, _TINY)
+    squares = crew.total(sum_of(_squares(numbers, mean, part) for part in chunks(rows)))
+    deviation = np.sqrt(squares / np.maximum(count, _TINY))
     steady = deviation > 1e-6 * np.maximum(1e-6, np.abs(mean))  # below that, float32 holds no difference
     return Inputs(
         numbers=numbers,
@@ -91,6 +95,33 @@ def learn(features: tuple[Feature, ...], matrix: Matrix, crew: Crew) -> Inputs:
         categories=categories,
         sizes=[len(features[j].categories or ()) + 2 for j in categories],
     )
+
+
+def chunks(rows: Rows) -> Iterator[Rows]:
+    """The rows, `CHUNK` at a time; copies nothing."""
+    return (rows[start : start + CHUNK] for start in range(0, max(1, len(rows)), CHUNK))
+
+
+def sum_of(parts: Iterable[Floats]) -> Floats:
+    """The sum of arrays of one shape, at least one."""
+    return functools.reduce(np.add, parts)
+
+
+def weights_of(rows: Rows) -> Floats:
+    """How much each row counts, float64 of shape (n,)."""
+    return np.ones(len(rows)) if rows.weight is None else rows.weight
+
+
+def _moments(numbers: list[int], rows: Rows) -> Floats:
+    """Weight of the known values, their weighted sum, and weight of the missing ones; float64 of shape (3, numbers)."""
+    values, weight = rows.X[:, numbers].astype(np.float64), weights_of(rows)
+    known = ~np.isnan(values)
+    return np.stack([weight @ known, weight @ np.where(known, values, 0), weight @ ~known])
+
+
+def _squares(numbers: list[int], mean: Floats, rows: Rows) -> Floats:
+    distance = rows.X[:, numbers].astype(np.float64) - mean
+    return np.asarray(weights_of(rows) @ np.where(np.isnan(distance), 0, distance) ** 2)
 
 
 def numeric(inputs: Inputs, matrix: Matrix) -> Matrix:
@@ -157,11 +188,12 @@ def code_nodes(inputs: Inputs) -> tuple[list[onnx.NodeProto], list[onnx.TensorPr
     return nodes, constants
 
 
-def label_scale(label: Label, y: Floats, crew: Crew) -> tuple[float, float]:
-    """Mean and standard deviation of the labels over all workers for regression; (0, 1) for classes."""
+def label_scale(label: Label, rows: Rows, crew: Crew) -> tuple[float, float]:
+    """Weighted mean and standard deviation of the labels over all workers for regression; (0, 1) for classes."""
     if label.task != "regression":
         return 0.0, 1.0
-    count, total = crew.total(np.array([float(len(y)), float(y.sum())]))
+    weight = weights_of(rows)
+    count, total = crew.total(np.array([weight.sum(), weight @ rows.y]))
     mean = total / count
-    spread = float(np.sqrt(crew.total(np.array([((y - mean) ** 2).sum()]))[0] / count))
+    spread = float(np.sqrt(crew.total(np.array([weight @ (rows.y - mean) ** 2]))[0] / count))
     return float(mean), spread if spread > 0 else 1.0

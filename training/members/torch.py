@@ -1,16 +1,18 @@
-"""A network: embeddings of categories beside standardised numbers, then hidden layers.
+"""Trains the network of `training.members.network`, alone or by DistributedDataParallel.
 
-Several workers train one network by DistributedDataParallel. The graph is written from the weights rather than
-traced: for a dozen known nodes torch's exporter took 3.8 s in a fresh process (0.95 s after) and warned; this takes milliseconds.
+The step size stays as it is and what counts is a moving average of the weights (Polyak & Juditsky 1992): at every epoch the average is
+as good as a finished schedule would make it, so a fit that stops at epoch n without validation equals one that found n by it. Rows are
+read batch by batch, from memory or from a file; randomness starts anew with each epoch, so a fit that goes on equals one never stopped.
 """
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,176 +21,251 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cluster import training_settings
+from cluster import member_settings
 from cluster.records import Record
-from cluster.schema import FeatureSchema, Floats, Label, Matrix, score_width
-from training import graphs
-from training.graphs import constant, node
-from training.members import Crew, Rows, inputs
+from cluster.schema import FeatureSchema, Label, Matrix, score_width
+from training.composing import graphs
+from training.members import Crew, Fit, Rows, inputs, network
+from training.members.inputs import Array
+from training.members.network import Network, Reading, Shape
 
-EMBEDDING = 8
-"""Numbers a category is embedded in."""
+if TYPE_CHECKING:
+    from optuna import Trial
+
+State = dict[str, torch.Tensor]
 HIDE_SHARE = 0.01
 """Share of categories shown as unknown in training, so that the unknown one learns what an average row is."""
-_LEAST_STEPS, _LEAST_BATCH = 64, 32  # a small table takes smaller batches, or six epochs would be a dozen steps
-_SCORING_ROWS = 16_384
-
-
-class Layer(Record, frozen=True, kw_only=True):
-    """One linear layer."""
-
-    weight: inputs.Array
-    """(outputs, inputs)"""
-    bias: inputs.Array
+REMAINS = 0.02
+"""What is left in the average, after an epoch, of how it began."""
+_LARGEST_SLOPE = 1.0
+_LEAST_STEPS, _LEAST_BATCH = 128, 32  # a small table takes smaller batches, or an epoch would be a dozen steps
+_MOST_STEPS, _LARGEST_BATCH = 2000, 4  # a big one takes larger ones, up to so many times the settings', and then a part of its rows
+_WHOLE_ROWS, _SPAN, _SPANS = 1 << 20, 4096, 64  # more rows are drawn in spans of neighbours, mixed some spans at a time
+_SCORING_ROWS = 8192
 
 
 class TorchModel(Record, frozen=True, kw_only=True):
     """What `torch.json` holds."""
 
-    reads: inputs.Inputs
-    table: inputs.Array
-    """Embeddings of all category codes, (table rows, EMBEDDING)."""
-    layers: list[Layer]
+    reads: Reading
+    networks: int
+    hidden: tuple[int, ...]
+    weights: dict[str, Array]
+    """The network's parameters by name; for regression in units of the label."""
 
 
-class Network(nn.Module):
-    """Margins from `inputs.numeric` and `inputs.codes`."""
+class _Progress(Record, frozen=True, kw_only=True):
+    """A fit after an epoch: arrays by name."""
 
-    def __init__(self, read: inputs.Inputs, hidden: tuple[int, ...], width: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.table = nn.Embedding(max(1, read.table_rows), EMBEDDING)
-        nn.init.normal_(self.table.weight, std=0.05)
-        widths = [read.width + EMBEDDING * len(read.categories), *hidden, width]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.dropout = nn.Dropout(dropout)
+    epochs: int
+    lowest: float
+    best: int
+    weights: dict[str, Array]
+    average: dict[str, Array]
+    kept: dict[str, Array]
+    """The average at the best epoch."""
+    first: dict[str, Array]
+    """AdamW's mean of slopes."""
+    second: dict[str, Array]
+    """AdamW's mean of squared slopes."""
+    steps: int
 
-    def forward(self, numeric: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Margins of shape (n, width)."""
-        hidden = torch.cat([numeric, self.table(codes).flatten(1)], dim=1)
-        for layer in self.layers[:-1]:
-            hidden = self.dropout(torch.relu(layer(hidden)))
-        margins: torch.Tensor = self.layers[-1](hidden)
-        return margins
+
+class _Scale(NamedTuple):
+    """Units in which the network sees labels and weights."""
+
+    centre: float
+    spread: float
+    weight: float
+    """Mean weight of a row."""
 
 
 @dataclass(frozen=True)
 class TorchMember:
-    """The network whose epoch had the lowest validation loss."""
+    """The networks at the epoch with the lowest validation loss."""
 
-    settings: training_settings.Torch
+    settings: member_settings.Torch
     schema: FeatureSchema
     name: str = "torch"
     native_name: str = "torch.json"
 
-    def fit(self, train: Rows, valid: Rows, crew: Crew) -> bytes:
-        """Train on all workers' rows; returns JSON."""
-        label = self.schema.label
-        read = inputs.learn(self.schema.features, train.X, crew)
-        centre, spread = inputs.label_scale(label, train.y, crew)
-        device = torch.device("cuda" if crew.use_gpu and torch.cuda.is_available() else "cpu")
-        rows, held_out = (_Tensors.of(read, label, part, centre, spread, device) for part in (train, valid))
-        steps = _steps(len(train), self.settings.batch_size, crew)
+    def fit(self, train: Rows, valid: Rows | None, crew: Crew, *, effort: int | None = None) -> Fit:
+        """Train on all workers' rows; the native model is JSON, the effort its epochs."""
+        label, chosen = self.schema.label, self.settings
+        read = network.learn(inputs.learn(self.schema.features, train, crew), train, chosen.pieces, crew)
+        rows, weight = crew.total(np.array([float(len(train)), inputs.weights_of(train).sum()]))
+        scale = _Scale(*inputs.label_scale(label, train, crew), float(weight / rows))
+        steps, batch = pace(float(rows) / crew.size, chosen.batch_size)
         with _seeded(crew.seed, crew.threads):
-            network = Network(read, self.settings.hidden, score_width(label), self.settings.dropout).to(device)
-            torch.manual_seed(crew.seed + 1 + crew.rank)  # the same start everywhere, then each worker's own order
-            best = self._train(network, rows, held_out, read, steps, crew)
-        return msgspec.json.encode(_record(read, best, centre, spread))
+            course = _Course(self, Network(read, self._shape, dropout=chosen.dropout), scale, (steps, batch), crew)
+            if crew.resume is not None:
+                course.resume(msgspec.msgpack.decode(crew.resume, type=_Progress))
+            most = chosen.epochs if effort is None else effort
+            while course.epochs < most and course.epochs - course.best < chosen.patience:
+                course.epoch(train)
+                course.judge(valid)
+                crew.save(partial(_encode, course))
+        fitted = TorchModel(reads=read, networks=chosen.networks, hidden=chosen.hidden, weights=_pack(_in_units(course.kept, scale)))
+        return Fit(msgspec.json.encode(fitted), course.best)
 
-    def _train(
-        self, network: Network, rows: _Tensors, held_out: _Tensors, read: inputs.Inputs, steps: int, crew: Crew
-    ) -> dict[str, torch.Tensor]:
-        chosen, label = self.settings, self.schema.label
-        model: nn.Module = DistributedDataParallel(network) if crew.size > 1 else network
-        optimizer = torch.optim.AdamW(network.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=chosen.epochs * steps)
-        hidden_codes = torch.as_tensor(read.offsets + np.asarray(read.sizes, dtype=np.int64) - 2, device=rows.codes.device)
-        lowest, best = float("inf"), copy.deepcopy(network.state_dict())
-        for _ in range(chosen.epochs):
-            network.train()
-            for batch in torch.randperm(len(rows.y)).tensor_split(steps):
-                codes = rows.codes[batch]
-                codes = torch.where(torch.rand(codes.shape, device=codes.device) < HIDE_SHARE, hidden_codes, codes)
-                optimizer.zero_grad()
-                _loss(label, model(rows.numeric[batch], codes), rows.y[batch]).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
-            loss = _validate(label, network, held_out)
-            if loss < lowest:
-                lowest, best = loss, copy.deepcopy(network.state_dict())
-        return best
+    @property
+    def _shape(self) -> Shape:
+        return Shape(self.settings.networks, self.settings.hidden, score_width(self.schema.label))
 
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores, float32 of shape (n, width)."""
         fitted = msgspec.json.decode(native, type=TorchModel)
-        hidden = tuple(layer.bias.shape[0] for layer in fitted.layers[:-1])
-        with _seeded(0, 1):
-            network = Network(fitted.reads, hidden, score_width(self.schema.label)).eval()
-        network.load_state_dict(_state(fitted))
-        with torch.inference_mode():
-            margins = network(torch.from_numpy(inputs.numeric(fitted.reads, matrix)), torch.from_numpy(inputs.codes(fitted.reads, matrix)))
-        return graphs.apply_link(self.schema.label, margins.numpy())
+        with _seeded(0, 1), torch.inference_mode():
+            scoring = Network(fitted.reads, Shape(fitted.networks, fitted.hidden, score_width(self.schema.label))).eval()
+            scoring.load_state_dict(_unpack(fitted.weights))
+            parts = [scoring(torch.tensor(matrix[i : i + _SCORING_ROWS])).mean(dim=1) for i in range(0, max(1, len(matrix)), _SCORING_ROWS)]
+        return graphs.apply_link(self.schema.label, torch.cat(parts).numpy())
 
     def to_onnx(self, native: bytes) -> onnx.ModelProto:
         """The graph from "X" to "scores"."""
         fitted = msgspec.json.decode(native, type=TorchModel)
-        nodes: list[onnx.NodeProto] = []
-        constants: list[onnx.TensorProto] = []
-        parts = []
-        if fitted.reads.numbers:
-            nodes, constants = inputs.numeric_nodes(fitted.reads)
-            parts.append("numeric")
-        if fitted.reads.categories:
-            more, values = inputs.code_nodes(fitted.reads)
-            nodes += [*more, node("Gather", ["table", "codes"], "embedded"), node("Flatten", ["embedded"], "embeddings", axis=1)]
-            constants += [*values, constant("table", inputs.unpack(fitted.table))]
-            parts.append("embeddings")
-        nodes.append(node("Concat", parts, "hidden_0", axis=1))
-        for i, layer in enumerate(fitted.layers):
-            nodes.append(node("Gemm", [f"hidden_{i}", f"weight_{i}", f"bias_{i}"], f"margins_{i}", transB=1))
-            nodes.append(node("Relu", [f"margins_{i}"], f"hidden_{i + 1}"))
-            constants += [constant(f"weight_{i}", inputs.unpack(layer.weight)), constant(f"bias_{i}", inputs.unpack(layer.bias))]
-        nodes[-1] = graphs.link(self.schema.label, f"margins_{len(fitted.layers) - 1}")
+        nodes, constants = network.margin_nodes(fitted.reads, {name: inputs.unpack(array) for name, array in fitted.weights.items()})
+        nodes.append(graphs.link(self.schema.label, "margins"))
         return graphs.model("torch", nodes, constants, features=len(self.schema.features), width=score_width(self.schema.label))
 
+    def suggest(self, trial: Trial) -> TorchMember:
+        """A small space: the defaults are good, and each trial is slow."""
+        width = trial.suggest_categorical("torch.width", [64, 128, 256])
+        layers = trial.suggest_int("torch.layers", 1, 3)
+        tried = {
+            "hidden": (width,) * layers,
+            "learning_rate": trial.suggest_float("torch.learning_rate", 1e-3, 1e-2, log=True),
+            "weight_decay": trial.suggest_float("torch.weight_decay", 1e-5, 1e-1, log=True),
+            "dropout": trial.suggest_float("torch.dropout", 0, 0.4),
+        }
+        return replace(self, settings=self.settings.model_copy(update=tried))
 
-@dataclass(frozen=True)
-class _Tensors:
-    numeric: torch.Tensor
-    codes: torch.Tensor
-    y: torch.Tensor
 
-    @classmethod
-    def of(cls, read: inputs.Inputs, label: Label, rows: Rows, centre: float, spread: float, device: torch.device) -> _Tensors:
-        y = torch.from_numpy(((rows.y - centre) / spread).astype(np.float32))
-        return cls(
-            numeric=torch.from_numpy(inputs.numeric(read, rows.X)).to(device),
-            codes=torch.from_numpy(inputs.codes(read, rows.X)).to(device),
-            y=(y.long() if label.task == "multiclass" else y[:, None]).to(device),
+class _Course:
+    """A fit under way: weights, their average, the optimizer, and the best average so far. `pace` is as of `pace()`."""
+
+    def __init__(self, member: TorchMember, fresh: Network, scale: _Scale, pace: tuple[int, int], crew: Crew) -> None:
+        self.label, self.scale, self.crew = member.schema.label, scale, crew
+        self.steps, self.batch = pace
+        on_gpu = crew.use_gpu and torch.cuda.is_available()
+        self.device = torch.device("cuda" if on_gpu else "cpu")
+        self.network = fresh.to(self.device)
+        self.model: nn.Module = DistributedDataParallel(self.network) if crew.size > 1 else self.network
+        chosen = member.settings
+        step = chosen.learning_rate * min(1.0, self.batch / chosen.batch_size) ** 0.5  # noisier slopes, smaller steps
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=step, weight_decay=chosen.weight_decay)
+        self.average: State = {name: weights.detach().clone() for name, weights in self.network.named_parameters()}
+        self.kept, self.lowest, self.best, self.epochs = self.average, math.inf, 0, 0
+
+    def epoch(self, train: Rows) -> None:
+        """One pass over this worker's rows, or over a part of them."""
+        torch.manual_seed((self.crew.seed * 1_000_003 + self.epochs) * 4099 + self.crew.rank)  # each worker's own order
+        self.network.train()
+        remains = REMAINS ** (1 / self.steps)
+        weights = list(self.network.parameters())
+        for index in draw(len(train), self.steps, self.batch):
+            rows, y, weight = self._batch(train, index)
+            self.optimizer.zero_grad()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                margins = self.model(rows, HIDE_SHARE)
+            (_losses(self.label, margins.float(), y).mean(dim=1) * weight).mean().backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(weights, _LARGEST_SLOPE)
+            self.optimizer.step()
+            torch._foreach_lerp_(list(self.average.values()), [w.detach() for w in weights], 1 - remains)
+        self.epochs += 1
+
+    def judge(self, valid: Rows | None) -> None:
+        """Keep the average when its loss on all workers' validation rows is the lowest; without any, keep it anyway."""
+        loss = -float(self.epochs) if valid is None else self._validate(valid)
+        if loss < self.lowest:
+            self.lowest, self.best = loss, self.epochs
+            self.kept = {name: weights.clone() for name, weights in self.average.items()}
+
+    def _validate(self, valid: Rows) -> float:
+        self.network.eval()
+        loss = 0.0
+        with torch.inference_mode():
+            for start in range(0, len(valid), _SCORING_ROWS):
+                rows, y, weight = self._batch(valid, slice(start, start + _SCORING_ROWS))
+                margins = torch.func.functional_call(self.network, self.average, (rows,)).mean(dim=1, keepdim=True)
+                loss += float((_losses(self.label, margins, y)[:, 0].double() * weight).sum())
+        total, count = self.crew.total(np.array([loss, float(len(valid))]))
+        return float(total / max(1.0, count))
+
+    def _batch(self, rows: Rows, index: slice | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        part = rows[index if isinstance(index, slice) else index.numpy()]
+        y = torch.tensor((part.y - self.scale.centre) / self.scale.spread, dtype=torch.float32)
+        weight = torch.tensor(inputs.weights_of(part) / self.scale.weight, dtype=torch.float32)
+        return torch.tensor(part.X).to(self.device), y.to(self.device), weight.to(self.device)
+
+    def resume(self, made: _Progress) -> None:
+        """Go on from what was saved."""
+        self.epochs, self.lowest, self.best = made.epochs, made.lowest, made.best
+        self.network.load_state_dict(_unpack(made.weights))
+        self.average, self.kept, first, second = (
+            {name: weights.to(self.device) for name, weights in _unpack(arrays).items()}
+            for arrays in (made.average, made.kept, made.first, made.second)
+        )
+        for name, weights in self.network.named_parameters():
+            step = torch.tensor(float(made.steps))
+            self.optimizer.state[weights] = {"step": step, "exp_avg": first[name], "exp_avg_sq": second[name]}
+
+    def progress(self) -> _Progress:
+        """All that `resume` needs."""
+        moments = {name: self.optimizer.state[weights] for name, weights in self.network.named_parameters()}
+        return _Progress(
+            epochs=self.epochs,
+            lowest=self.lowest,
+            best=self.best,
+            weights=_pack(dict(self.network.named_parameters())),
+            average=_pack(self.average),
+            kept=_pack(self.kept),
+            first=_pack({name: state["exp_avg"] for name, state in moments.items()}),
+            second=_pack({name: state["exp_avg_sq"] for name, state in moments.items()}),
+            steps=self.epochs * self.steps,
         )
 
 
-def _steps(rows: int, batch_size: int, crew: Crew) -> int:
-    """Steps an epoch, the same on every worker: one that stopped earlier would leave the others waiting."""
-    each = float(crew.total(np.array([float(rows)]))[0]) / crew.size
-    return max(1, round(each / batch_size), min(_LEAST_STEPS, int(each / _LEAST_BATCH)))
+def pace(rows: float, batch_size: int) -> tuple[int, int]:
+    """Steps of an epoch and rows of a batch for a worker's mean number of rows.
+
+    The same on every worker: one that stopped earlier would leave the others waiting.
+
+    >>> pace(75_000, 256), pace(1000, 256), pace(20_000_000, 256)
+    ((293, 256), (31, 32), (2000, 1024))
+    """
+    steps = max(1, round(rows / batch_size), min(_LEAST_STEPS, int(rows / _LEAST_BATCH)))
+    batch = max(1, round(rows / steps))
+    if steps <= _MOST_STEPS:
+        return steps, batch
+    return _MOST_STEPS, min(batch_size * _LARGEST_BATCH, round(rows / _MOST_STEPS))
 
 
-def _loss(label: Label, margins: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    if label.task == "binary":
-        return nn.functional.binary_cross_entropy_with_logits(margins, y)
+def draw(rows: int, steps: int, batch: int) -> Iterator[torch.Tensor]:
+    """Indices of the rows of each step, by torch's own randomness; each row at most once.
+
+    Of many rows, neighbours are drawn together and mixed with others, so that reading them from a file stays quick.
+    """
+    order = torch.randperm(rows) if rows <= _WHOLE_ROWS else _spans(rows)
+    most = steps * batch
+    return iter((order[:most] if rows > 2 * most or rows > _WHOLE_ROWS else order).tensor_split(steps))
+
+
+def _spans(rows: int) -> torch.Tensor:
+    starts = torch.randperm(rows // _SPAN) * _SPAN
+    mixed = [(part[:, None] + torch.arange(_SPAN)).flatten() for part in starts.split(_SPANS)]  # type: ignore[no-untyped-call]
+    return torch.cat([part[torch.randperm(len(part))] for part in mixed])
+
+
+def _losses(label: Label, margins: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Loss of each row and network, of shape (n, networks)."""
     if label.task == "multiclass":
-        return nn.functional.cross_entropy(margins, y)
-    return nn.functional.mse_loss(margins, y)
-
-
-def _validate(label: Label, network: Network, rows: _Tensors) -> float:
-    network.eval()
-    with torch.inference_mode():
-        total = 0.0
-        for start in range(0, len(rows.y), _SCORING_ROWS):
-            part = slice(start, start + _SCORING_ROWS)
-            total += float(_loss(label, network(rows.numeric[part], rows.codes[part]), rows.y[part])) * len(rows.y[part])
-    return total / len(rows.y)
+        targets = y.long()[:, None].expand(margins.shape[:2])
+        return nn.functional.cross_entropy(margins.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+    targets = y[:, None].expand(margins.shape[:2])
+    if label.task == "binary":
+        return nn.functional.binary_cross_entropy_with_logits(margins[..., 0], targets, reduction="none")
+    return (margins[..., 0] - targets) ** 2
 
 
 @contextmanager
@@ -204,21 +281,19 @@ def _seeded(seed: int, threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _record(read: inputs.Inputs, state: dict[str, torch.Tensor], centre: float, spread: float) -> TorchModel:
-    """The weights, with the label's scale folded into the last layer."""
-    arrays: dict[str, Floats] = {name: tensor.cpu().numpy().astype(np.float64) for name, tensor in state.items()}
-    last = sum(name.endswith(".bias") for name in arrays) - 1
-    arrays[f"layers.{last}.weight"] *= spread
-    arrays[f"layers.{last}.bias"] = arrays[f"layers.{last}.bias"] * spread + centre
-    layers = [
-        Layer(weight=inputs.pack(arrays[f"layers.{i}.weight"]), bias=inputs.pack(arrays[f"layers.{i}.bias"])) for i in range(last + 1)
-    ]
-    return TorchModel(reads=read, table=inputs.pack(arrays["table.weight"]), layers=layers)
+def _in_units(weights: State, scale: _Scale) -> State:
+    """The last layer in units of the label."""
+    heads, start = weights["heads"].double() * scale.spread, weights["start"].double() * scale.spread + scale.centre
+    return weights | {"heads": heads, "start": start}
 
 
-def _state(fitted: TorchModel) -> dict[str, torch.Tensor]:
-    state = {"table.weight": torch.from_numpy(inputs.unpack(fitted.table))}
-    for i, layer in enumerate(fitted.layers):
-        state[f"layers.{i}.weight"] = torch.from_numpy(inputs.unpack(layer.weight))
-        state[f"layers.{i}.bias"] = torch.from_numpy(inputs.unpack(layer.bias))
-    return state
+def _encode(course: _Course) -> bytes:
+    return msgspec.msgpack.encode(course.progress())
+
+
+def _pack(state: State) -> dict[str, Array]:
+    return {name: inputs.pack(weights.detach().cpu().numpy()) for name, weights in state.items()}
+
+
+def _unpack(arrays: dict[str, Array]) -> State:
+    return {name: torch.from_numpy(inputs.unpack(array)) for name, array in arrays.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cluster import settings, training_settings
+from cluster import member_settings, settings
 from cluster.schema import Feature, FeatureSchema, Label, Task
 from cluster.settings import Settings
 from training.members import Member, Rows, build
@@ -61,10 +61,10 @@ def odd_rows() -> np.ndarray:
 def members_of(task: Task, names: tuple[str, ...] = ("xgboost", "torch", "linear")) -> list[Member]:
     """Small members of each family."""
     sizes = {
-        "xgboost": training_settings.XGBoost(rounds=40, early_stopping_rounds=5, max_depth=4),
-        "torch": training_settings.Torch(epochs=3, hidden=(16, 8), batch_size=64, learning_rate=0.02),
-        "linear": training_settings.Linear(),
+        "xgboost": member_settings.XGBoost(rounds=40, early_stopping_rounds=5, max_depth=4),
+        "torch": member_settings.Torch(epochs=3, hidden=(16, 8), batch_size=64, learning_rate=0.02),
+        "linear": member_settings.Linear(),
     }
     schema = schema_of(task)
-    chosen = training_settings.Members(**{name: sizes[name] if name in names else None for name in sizes})
+    chosen = member_settings.Members(**{name: sizes[name] if name in names else None for name in sizes})
     return build(Settings(model="toy", data=settings.Data(source="toy.csv"), columns=schema, members=chosen), schema)

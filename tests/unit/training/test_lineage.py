@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from cluster.serving_settings import Cascade, Serving
-from cluster.training_settings import Training
+from cluster.settings import parse
+from cluster.training_settings import Search, Training
 from tests.builders import make_settings
-from training.frame import TIME
-from training.lineage import PINS, code_commit, hash_settings, hash_table, trace
+from tests.unit.training import tables
+from training.composing.calibration import Calibration
+from training.composing.distill import Distilled
+from training.data.frame import TIME
+from training.lineage import PINS, code_commit, hash_settings, hash_table, origin, portable, resolve, trace
 
 TABLE = pa.table({"a": [1.0, None, 3.0], "b": ["x", None, "z"], "c": [True, False, None], "d": [1, 2, 3]})
 
@@ -38,16 +43,18 @@ def test_another_value_order_or_name_gives_another_hash(other: pa.Table) -> None
 
 def test_a_bundle_says_where_it_came_from(tmp_path: Path) -> None:
     frame = pa.table({"a": [1.0, 2.0], TIME: [20.0, 10.0]})
-    found = trace(make_settings(tmp_path), frame, run="late-1", reason="alarm", seed=11)
+    settings = make_settings(tmp_path)
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 11})})
+    found = trace(settings, origin("table.parquet", frame, TABLE), run="late-1", reason="alarm")
     assert (found.run, found.reason, found.seed, found.rows, found.since, found.until) == ("late-1", "alarm", 11, 2, 10.0, 20.0)
     assert found.data_source == "table.parquet"
-    assert found.data_sha256 == hash_table(frame)
+    assert (found.data_sha256, found.unlabelled_sha256) == (hash_table(frame), hash_table(TABLE))
     assert set(found.pins) == set(PINS)
 
 
 def test_a_table_without_time_has_no_bounds(tmp_path: Path) -> None:
-    found = trace(make_settings(tmp_path), TABLE, run="late-1", reason="alarm", seed=11)
-    assert (found.since, found.until) == (None, None)
+    found = origin("table.parquet", TABLE, TABLE.slice(0, 0))
+    assert (found.since, found.until, found.unlabelled_sha256) == (None, None, None)
 
 
 def test_only_settings_that_can_change_a_bundle_change_their_hash(tmp_path: Path) -> None:
@@ -72,3 +79,40 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("training.lineage.subprocess.run", missing)
     assert code_commit() is None
+
+
+def test_what_a_clock_found_is_fixed_in_the_resolved_settings(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    settings = settings.model_copy(update={"training": Training(search=Search(budget_s=60))})
+    found = tables.members_of("binary", ("xgboost",))
+    resolved = resolve(settings, found, student(sizes=[60, 120]))
+    assert resolved.members.xgboost == found[0].settings
+    assert resolved.members.torch is None
+    assert resolved.training.search.budget_s == 0
+    assert (resolved.distillation.sizes, resolved.distillation.max_latency_share) == ((60, 120), None)
+
+
+def test_portable_settings_know_no_place_and_read_back_as_they_were(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    plain = portable(settings)
+    assert str(tmp_path) not in str(plain)
+    assert parse(plain | {"places": settings.dump()["places"]}) == settings
+
+
+def student(**changes: Any) -> Distilled:
+    fields: dict[str, Any] = {
+        "taught_by": "labels",
+        "rounds": 60,
+        "max_depth": 6,
+        "calibration": Calibration(),
+        "soft_loss": 0.5,
+        "hard_loss": 0.4,
+        "teacher_loss": 0.3,
+        "gain_metric": "roc_auc",
+        "gain_kept": None,
+        "unlabelled_rows": 0,
+        "sizes": [60],
+        "tries": [],
+        "verdict": "",
+    }
+    return Distilled(**(fields | changes))

@@ -1,0 +1,105 @@
+"""A member whose fits are counted, slow ones under way can be killed, and whose model is a sum that is known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnx
+import ray
+from optuna import Trial
+
+from cluster.schema import Matrix, Section
+from training.members import Crew, Fit, Rows
+
+ROUNDS = 6
+_NOTHING = Section()
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Adds up the rows of all workers, `ROUNDS` times over, and notes each fit: rank, size, first round, rows to fit and to validate."""
+
+    folder: str
+    name: str = "recorder"
+    native_name: str = "recorder.json"
+    dies_at: int | None = None
+    """The last worker is killed before this round, the first time."""
+    hangs_at: int | None = None
+    """The last worker waits for ever before this round, the first time; `hung` says on which node."""
+    refuses: bool = False
+    settings: Section = _NOTHING
+
+    def fit(self, train: Rows, valid: Rows | None, crew: Crew, *, effort: int | None = None) -> Fit:
+        """The sum of all numbers and labels of the training rows, and of the labels of the validation rows."""
+        if self.refuses:
+            raise ValueError("these rows cannot be fitted")
+        state = np.frombuffer(crew.resume) if crew.resume else np.zeros(4)
+        self._note(f"{crew.rank}/{crew.size} from {int(state[0])}: {len(train)} {0 if valid is None else len(valid)}")
+        held = 0.0 if valid is None else float(valid.y.sum())
+        sums = crew.total(np.array([float(np.nansum(train.X, dtype=np.float64)), float(train.y.sum()), held]))
+        for number in range(int(state[0]), ROUNDS):
+            if number == self.dies_at and crew.rank == crew.size - 1 and self._is_first_time():
+                self._wait_for_a_state(crew)
+                os.kill(os.getpid(), signal.SIGKILL)
+            if number == self.hangs_at and crew.rank == crew.size - 1 and self._is_first_time():
+                self._wait_for_a_state(crew)
+                self._hang()
+            state = np.array([number + 1, *(state[1:] + sums)])
+            crew.save(state.tobytes)
+        return Fit(str(crew.share([round(v, 3) for v in state.tolist()] if crew.rank == 0 else None)).encode(), effort or ROUNDS)
+
+    def noted(self) -> list[str]:
+        """All fits so far, in order of rank."""
+        return sorted((Path(self.folder) / f"{self.name}.txt").read_text().splitlines())
+
+    @property
+    def hung(self) -> str:
+        """The node on which it hangs; empty until it does."""
+        path = Path(self.folder) / f"{self.name}.hung"
+        return path.read_text() if path.exists() else ""
+
+    def _hang(self) -> None:
+        node = Path(self.folder) / f"{self.name}.node"
+        node.write_text(ray.get_runtime_context().get_node_id())
+        node.rename(node.with_suffix(".hung"))
+        threading.Event().wait()
+
+    def _note(self, line: str) -> None:
+        with (Path(self.folder) / f"{self.name}.txt").open("a") as file:
+            file.write(f"{line}\n")
+
+    def _is_first_time(self) -> bool:
+        try:
+            (Path(self.folder) / f"{self.name}.died").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def _wait_for_a_state(self, crew: Crew) -> None:
+        """A report returns before the controller has seen it; a kill in between would rightly repeat more."""
+        deadline = time.monotonic() + 30
+        while crew.size > 1 and not self._kept() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _kept(self) -> bool:
+        snapshots = Path(self.folder).rglob("checkpoint_manager_snapshot.json")
+        return any(f"{self.name}.partial" in str(p) for s in snapshots for p in s.parent.rglob("*.partial"))
+
+    def score(self, native: bytes, matrix: Matrix) -> Matrix:
+        """Unused."""
+        raise NotImplementedError
+
+    def to_onnx(self, native: bytes) -> onnx.ModelProto:
+        """Unused."""
+        raise NotImplementedError
+
+    def suggest(self, trial: Trial) -> Self:
+        """Unused."""
+        raise NotImplementedError

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from training import fitting
+from training.fitting import Fold
+from training.members import Crew, Fit, Rows
+
+ROWS = Rows(np.arange(20, dtype=np.float32)[:, None], np.arange(20, dtype=np.float64))
+
+
+@dataclass
+class Notebook:
+    """A member that notes what it was given; its effort is the number of validation rows."""
+
+    name: str = "notebook"
+    native_name: str = "notebook.json"
+    seen: list[tuple[float, int, int | None]] = field(default_factory=list)
+    breaks_at: int | None = None
+    resumed: list[bytes | None] = field(default_factory=list)
+
+    def fit(self, train: Rows, valid: Rows | None, crew: Crew, *, effort: int | None = None) -> Fit:
+        """Offer a state, then break if told to."""
+        self.resumed.append(crew.resume)
+        crew.save(lambda: f"{len(train)} begun".encode())
+        if self.breaks_at == len(train):
+            raise RuntimeError("pulled the plug")
+        self.seen.append((float(train.X[-1, 0]), 0 if valid is None else len(valid), effort))
+        return Fit(f"{len(train)}".encode(), len(valid) if valid is not None else effort or 0)
+
+
+def fit(member: Notebook, done: dict[str, bytes] | None = None, keep: dict[str, bytes] | None = None) -> fitting.Fits:
+    def put(name: str, made: Callable[[], bytes]) -> None:
+        if keep is not None:
+            keep[name] = made()
+
+    return fitting.fit_all([member], ROWS, [Fold(10, 14), Fold(14, 20)], Crew(), done=done, keep=put)  # type: ignore[list-item]
+
+
+def test_each_fold_sees_only_what_came_before_it_and_the_last_fit_sees_all_with_their_mean_effort():
+    member = Notebook()
+    fits = fit(member)
+    assert member.seen == [(9.0, 4, None), (13.0, 6, None), (19.0, 0, 5)]
+    assert fits.efforts == {"notebook": 5}
+    assert [fold["notebook"] for fold in fits.folds] == [b"10", b"14"]
+    assert fits.final == {"notebook": b"20"}
+
+
+def test_what_was_kept_is_not_fitted_again_and_what_was_under_way_goes_on():
+    kept: dict[str, bytes] = {}
+    with pytest.raises(RuntimeError):
+        fit(Notebook(breaks_at=14), keep=kept)
+    assert set(kept) == {"fold-0/notebook", "fold-0/notebook.partial", "fold-1/notebook.partial"}
+    again = Notebook()
+    fits = fit(again, done=kept)
+    assert again.seen == [(13.0, 6, None), (19.0, 0, 5)]
+    assert again.resumed == [b"14 begun", None]
+    assert fits == fit(Notebook())
+
+
+def test_cuts_of_a_share_are_those_of_the_rows_it_holds():
+    rows = np.arange(23)
+    for rank in range(3):
+        share = rows[rank::3]
+        fold = Fold(10, 17).share(rank, 3)
+        assert share[: fold.train].tolist() == [r for r in share if r < 10]
+        assert share[fold.train : fold.until].tolist() == [r for r in share if 10 <= r < 17]

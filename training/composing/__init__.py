@@ -1,0 +1,1 @@
+"""From fitted members to graphs that answer: blend, calibration, student, cascade, intervals, ONNX."""

@@ -1,0 +1,1 @@
+"""The closed loop: retrain, judge, promote or refuse, and write down why."""
