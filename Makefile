@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload bench-request clean
+.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload bench-request bench-batch bench-guarantee bench-quality bench-training clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,7 +41,7 @@ check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
 
-bench: bench-serving bench-changes bench-overload bench-request ## all benchmarks; QUICK=1 for short ones
+bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-quality bench-batch bench-training ## all benchmarks; QUICK=1 for short ones
 
 bench-serving: $(STAMP) ## requests a second and latency, beside peers and the limit
 	@$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick)
@@ -54,6 +54,18 @@ bench-overload: $(STAMP) ## three times what the ensemble can do: what is answer
 
 bench-request: $(STAMP) ## where the time of one request goes
 	@$(BIN)/python -m benchmarks.request $(if $(QUICK),--quick)
+
+bench-guarantee: $(STAMP) ## how often the cascade's promise is broken, and how soon the audit says so
+	@$(BIN)/python -m benchmarks.guarantee $(if $(QUICK),--quick)
+
+bench-quality: $(STAMP) ## how good the models are, beside tuned peers, on five data sets; about 45 minutes
+	@$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick)
+
+bench-batch: $(STAMP) ## rows a second of homeostat predict, beside what one core can do
+	@$(BIN)/python -m benchmarks.batch $(if $(QUICK),--quick)
+
+bench-training: $(STAMP) ## seconds and memory of a fit, in one process, on workers and as a stream, beside plain XGBoost
+	@$(BIN)/python -m benchmarks.training $(if $(QUICK),--quick)
 
 clean: ## remove what was generated, the virtual environment included
 	rm -rf var .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -28,6 +28,7 @@ from cluster.environment import prepare
 from cluster.journal import Writer
 from cluster.margin import is_hard
 from cluster.records import Prediction
+from serve_apps.audit import choose
 from serve_apps.protocols.plane import Answered
 from serve_apps.protocols.rows import RowsCodec
 
@@ -60,6 +61,7 @@ def steps(stage: Stage, *, calls: int) -> list[Line]:
             "is it hard": lambda: is_hard(bundle.schema.label, scores, bundle.cascade.threshold),
             "ensemble": lambda: bundle.ensemble(matrix),
             "journal": append,
+            "choose rows to audit": lambda: choose(answered.request_id, 1, stage.settings.serving.cascade.audit_share),
             "answer": lambda: codec.encode(answered),
         }
         return [

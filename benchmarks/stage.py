@@ -22,7 +22,7 @@ from cluster.records import Pointer
 from cluster.registry import read_pointers
 from cluster.runtime import free_port
 from cluster.settings import Settings, absolute, load
-from training import datasets
+from training.data import datasets
 
 HOMEOSTAT: Final = str(Path(sys.executable).with_name("homeostat"))
 SECRET: Final = "HOMEOSTAT_BENCHMARK_SECRET"

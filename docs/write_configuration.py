@@ -12,13 +12,14 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from cluster.check_settings import KINDS, Check
 from cluster.schema import Feature, Section, format_duration
 from cluster.settings import Settings
 
 PAGE = Path(__file__).parent / "how-to" / "configuration.md"
 _HEAD = """# Every key of a model's YAML file
 
-Written by `python docs/write_configuration.py` from `cluster/settings.py`, `cluster/training_settings.py`, `cluster/serving_settings.py` and `cluster/schema.py`; change those, not this page.
+Written by `python docs/write_configuration.py` from the settings in `cluster/` (`settings.py` and the files named `*_settings.py`) and `cluster/schema.py`; change those, not this page.
 
 - One file is one model. `homeostat init` writes one with every key; `configs/flights.yaml` shows one that names only what differs.
 - A key that is not listed here is refused: the message names the file, the key and what is allowed.
@@ -36,6 +37,9 @@ def render() -> str:
     for name, field in Settings.model_fields.items():
         if section := _section(field):
             parts += _pages(section, field.alias or name)
+        if name == "checks":
+            for kind, section in KINDS.items():
+                parts += _pages(section, f"checks[] of kind {kind}")
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -74,7 +78,7 @@ def _default(field: FieldInfo, inner: type[Section] | None) -> str:
     value = field.default
     if value is PydanticUndefined:
         return "needed"
-    if inner is not None:
+    if inner is not None and value is not None:
         given = value.model_dump(mode="json", exclude_defaults=True)
         return f"`{_shown(given)}`" if given else "its defaults"
     return f"`{_shown(value)}`"
@@ -107,6 +111,8 @@ def _kind(annotation: Any) -> str:
     words |= {dt.timedelta: "duration", dt.datetime: "time"}
     if annotation in words:
         return words[annotation]
+    if annotation == tuple[Check, ...]:
+        return "list of checks"
     inner = get_args(annotation)
     if inner and all(isinstance(choice, str) for choice in inner):
         return ", ".join(f"`{choice}`" for choice in inner)
