@@ -81,7 +81,9 @@ def _train(arguments: argparse.Namespace) -> int:
         made = pipeline.train(settings, rows, run=run, reason="asked for at the command line", seed=settings.training.seed)
     console.print(f"version {made.version} is registered after {time.monotonic() - began:.0f} s")
     console.print(f"its bundle: {made.uri}", soft_wrap=True)
+    console.print(f"its card: {made.uri}/card.html", soft_wrap=True)
     _show_metrics(made.uri)
+    _show_notes(made.uri)
     if registry.pointers().champion is None:
         ledger = Ledger(settings.places.ledger(settings.model), clock=time.time)
         promote(registry, ledger, made.version, by="homeostat train", reason="the first version")
@@ -120,6 +122,24 @@ def _show_metrics(uri: str) -> None:
     for who, values in measured.items():
         table.add_row(who, *(f"{values[name]:.4f}" if name in values else "" for name in names))
     console.print(table)
+
+
+def _show_notes(uri: str) -> None:
+    """What of a version's evaluation a person should not have to look for; its card has the rest."""
+    import msgspec
+
+    from cluster import storage
+
+    def read(name: str) -> Any:
+        return msgspec.json.decode(storage.read_bytes(f"{uri}/{name}.json"))
+
+    console.print(f"the student {read('distillation')['verdict']}", soft_wrap=True, markup=False)
+    suspects = [suspect["feature"] for suspect in read("evaluation/columns")["suspects"]]
+    if suspects:
+        console.print(f"columns that only tell the date: {', '.join(suspects)}; the card says what they do", soft_wrap=True, markup=False)
+    for outcome in read("evaluation/checks")["outcomes"]:
+        if outcome["passed"] is False:
+            console.print(f"check '{outcome['name']}' fails: {outcome['message']}", soft_wrap=True, markup=False)
 
 
 def _promote(arguments: argparse.Namespace) -> int:

@@ -212,8 +212,7 @@ def _student(found: Evidence) -> Iterator[Block]:
     verdict = plain(made.verdict)
     yield Paragraph(
         f"The student, which answers easy rows alone, is {count(made.rounds)} trees of at most {count(made.max_depth)} levels, taught by "
-        f"{_LESSONS[made.taught_by]}{more}. "
-        + (f"It {verdict}." if verdict.startswith("keeps") else f"{verdict[:1].upper()}{verdict[1:]}."),
+        f"{_LESSONS[made.taught_by]}{more}. " + f"It {verdict}.",
         FILES["distillation"],
     )
     rows = tuple((_LESSONS[t.taught_by], count(t.rounds), number(t.loss), percent(t.gain_kept)) for t in made.tries)
