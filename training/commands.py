@@ -134,6 +134,11 @@ def _show_notes(uri: str) -> None:
         return msgspec.json.decode(storage.read_bytes(f"{uri}/{name}.json"))
 
     console.print(f"the student {read('distillation')['verdict']}", soft_wrap=True, markup=False)
+    costs = read("costs")
+    alone, asked = (1e6 * costs[part]["seconds"][0] for part in ("student", "ensemble"))
+    console.print(
+        f"for one row it takes {alone:.3g} µs, the ensemble {asked:.3g} µs ({alone / asked:.0%}; a tenth is aimed at)", soft_wrap=True
+    )
     suspects = [suspect["feature"] for suspect in read("evaluation/columns")["suspects"]]
     if suspects:
         console.print(f"columns that only tell the date: {', '.join(suspects)}; the card says what they do", soft_wrap=True, markup=False)

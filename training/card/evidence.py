@@ -14,6 +14,7 @@ import msgspec
 from pydantic import ValidationError
 
 from cluster.bundle import CascadeRule
+from cluster.costs import Costs
 from cluster.errors import BundleError
 from cluster.intervals import Intervals
 from cluster.records import Record
@@ -47,6 +48,7 @@ Part = Literal[
     "checks",
     "columns",
     "explanation",
+    "costs",
 ]
 FILES: Final[dict[Part, str]] = {
     "settings": "settings.json",
@@ -64,6 +66,7 @@ FILES: Final[dict[Part, str]] = {
     "checks": "evaluation/checks.json",
     "columns": "evaluation/columns.json",
     "explanation": "evaluation/explanation.json",
+    "costs": "costs.json",
 }
 """Where each part is kept."""
 SCHEMA: Final = "schema.json"
@@ -130,6 +133,7 @@ class Evidence:
     checks: Checks | None
     columns: Columns | None
     explanation: Explanation | None
+    costs: Costs | None
     unreadable: dict[Part, str]
     """Why a file that is there could not be read."""
     has_lime: bool
@@ -187,6 +191,7 @@ def read(folder: Path) -> Evidence:
         checks=load("checks", Checks),
         columns=load("columns", Columns),
         explanation=load("explanation", Explanation),
+        costs=load("costs", Costs),
         unreadable=unreadable,
         has_lime=(folder / LIME).is_file(),
     )

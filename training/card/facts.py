@@ -203,6 +203,9 @@ def _blend(found: Evidence) -> Iterator[Block]:
         yield Table("Calibrations that were tried, cross-fitted", ("kind", "log loss"), tried, FILES["blend"])
 
 
+_TENTH = 0.1
+
+
 def _student(found: Evidence) -> Iterator[Block]:
     made = found.distillation
     if made is None:
@@ -218,3 +221,20 @@ def _student(found: Evidence) -> Iterator[Block]:
     rows = tuple((_LESSONS[t.taught_by], count(t.rounds), number(t.loss), percent(t.gain_kept)) for t in made.tries)
     if rows:
         yield Table("Students that were tried, on later rows", ("taught by", "trees", "loss", "gain kept"), rows, FILES["distillation"])
+    yield from _costs(found)
+
+
+def _costs(found: Evidence) -> Iterator[Block]:
+    """What a call costs by number of rows; the promise is a tenth of the ensemble's time for one."""
+    costs = found.costs
+    if costs is None:
+        yield unmeasured("What scoring costs", found.unreadable.get("costs", ""))
+        return
+    is_fast = costs.student.seconds[0] <= _TENTH * costs.ensemble.seconds[0]
+    yield Paragraph(
+        f"For one row the student {'takes at most' if is_fast else 'takes more than'} a tenth of the ensemble's time, on the machine that made it.",
+        FILES["costs"],
+    )
+    sizes = [size for size in costs.student.rows if size in costs.ensemble.rows]
+    rows = tuple((count(size), number(costs.student.at(size)), number(costs.ensemble.at(size))) for size in sizes)
+    yield Table("Seconds of one call", ("rows", "student", "ensemble"), rows, FILES["costs"])

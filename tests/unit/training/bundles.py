@@ -14,6 +14,7 @@ from cluster.intervals import Intervals
 from cluster.records import Interval
 from cluster.schema import Feature, FeatureSchema, Label, Task
 from monitoring.fairness import Attribute, Comparison, FairnessReport, Group
+from tests.builders import make_costs
 from tests.unit.training.tables import rows_of
 from training.composing.calibration import Calibration
 from training.composing.distill import Distilled, Try
@@ -72,6 +73,7 @@ def documents(task: Task) -> dict[str, Any]:
         "settings.json": {"model": "flights", "card": {"purpose": "Tells the desk which flights to watch.", "contact": "ops@example.org"}},
         "blend.json": _blend(task),
         "distillation.json": _distilled(),
+        "costs.json": make_costs(),
         "cascade.json": CascadeRule(
             threshold=0.135,
             max_disagreement=0.02,
