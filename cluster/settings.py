@@ -220,7 +220,7 @@ def parse(content: dict[str, Any], *, name: str = "settings") -> Settings:
 
 
 def _explain(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "top level"
+    where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{where}'; allowed here: {', '.join(_allowed(problem['loc'][:-1]))}"
     if problem["type"] == "missing":
@@ -228,7 +228,7 @@ def _explain(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     found = problem["input"]
     shown = f" (found {found!r})" if isinstance(found, (str, int, float, bool, type(None))) else ""
-    return f"key '{where}': {message}{shown}"
+    return f"key '{where}': {message}{shown}" if where else f"{message}{shown}"
 
 
 def _allowed(loc: tuple[str | int, ...]) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 console = Console(highlight=False)
+_FEW_ROWS = 200
 
 
 def add(commands: Any) -> None:
@@ -114,14 +115,20 @@ def _show_metrics(uri: str) -> None:
 
     from cluster import storage
 
-    measured: dict[str, dict[str, float]] = msgspec.json.decode(storage.read_bytes(f"{uri}/metrics.json"))["held_out"]
+    metrics = msgspec.json.decode(storage.read_bytes(f"{uri}/metrics.json"))
+    measured: dict[str, dict[str, float]] = metrics["held_out"]
+    rows = metrics["rows"]["held_out"]
     names = list(next(iter(measured.values())))
-    table = Table(title="on held-out rows, the latest", title_justify="left")
+    table = Table(title=f"on {rows:,} held-out rows", title_justify="left")
     for heading in ("", *names):
         table.add_column(heading, justify="right" if heading else "left")
     for who, values in measured.items():
         table.add_row(who, *(f"{values[name]:.4f}" if name in values else "" for name in names))
     console.print(table)
+    if rows < _FEW_ROWS:
+        console.print(
+            f"{rows} rows tell little: the card gives intervals. More rows, or a larger training.validation_share, would tell more"
+        )
 
 
 def _show_notes(uri: str) -> None:
@@ -139,12 +146,17 @@ def _show_notes(uri: str) -> None:
     console.print(
         f"for one row it takes {alone:.3g} µs, the ensemble {asked:.3g} µs ({alone / asked:.0%}; a tenth is aimed at)", soft_wrap=True
     )
+    cascade = read("cascade")
+    if cascade["student_share"] == 0:
+        console.print("the ensemble answers every row: no threshold keeps the cascade's promise (serving.cascade)")
+    else:
+        console.print(f"the student answers {cascade['student_share']:.0%} of rows alone, the ensemble the rest")
     suspects = [suspect["feature"] for suspect in read("evaluation/columns")["suspects"]]
     if suspects:
         console.print(f"columns that only tell the date: {', '.join(suspects)}; the card says what they do", soft_wrap=True, markup=False)
     for outcome in read("evaluation/checks")["outcomes"]:
-        if outcome["passed"] is False:
-            console.print(f"check '{outcome['name']}' fails: {outcome['message']}", soft_wrap=True, markup=False)
+        if outcome["passed"] is not True:
+            console.print(f"check '{outcome['name']}' {outcome['message']}", soft_wrap=True, markup=False)
 
 
 def _promote(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 
 from cluster.bundle import Bundle
-from cluster.errors import ConfigError
+from cluster.errors import ConfigError, DataError
 from cluster.settings import load
 
 console = Console(highlight=False)
@@ -80,6 +80,7 @@ def _rows(arguments: argparse.Namespace) -> int:
 
 def _bundle(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
+    import pyarrow as pa
     from pyarrow import parquet
 
     from training import lineage, pipeline
@@ -87,7 +88,10 @@ def _bundle(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     if out.exists():
         raise ConfigError(f"'{out}' exists already; a bundle is never written over: remove it, or name another folder")
-    rows = parquet.read_table(arguments.rows)
+    try:
+        rows = parquet.read_table(arguments.rows)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"'{arguments.rows}' is not what `homeostat stage rows` writes: {' '.join(str(error).split())}") from error
     (out / "members").mkdir(parents=True)
     run = pipeline.Run(f"{settings.model}-{lineage.hash_table(rows)[:12]}", "a stage of a pipeline", settings.training.seed)
     try:
@@ -108,5 +112,6 @@ def _register(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     pointer = pipeline.register(settings, Bundle(Path(arguments.bundle)).folder)
     Path(arguments.out).write_bytes(msgspec.json.format(msgspec.json.encode(pointer), indent=1))
-    console.print(f"version {pointer.version} is registered after {time.monotonic() - began:.0f} s")
+    console.print(f"version {pointer.version} of {settings.model} is registered after {time.monotonic() - began:.0f} s")
+    console.print(f"to let it answer: homeostat promote {arguments.config} {pointer.version}", soft_wrap=True)
     return 0

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from cluster import bundle as bundles
 from cluster import storage
+from cluster.errors import BundleError
 from cluster.records import Pointer
 from cluster.registry import Registry
 from cluster.settings import Settings, parse
@@ -113,11 +114,12 @@ def register(settings: Settings, folder: Path) -> Pointer:
     Raises
     ------
     BundleTampered, BundleError
-        When it is not what was sealed.
+        When it is not what was sealed, or of another model.
     """
     sealed = bundles.Bundle(folder)
     traced = msgspec.convert(sealed.json("lineage.json"), Lineage)
     then = parse(sealed.json("settings.json") | {"places": settings.dump()["places"]}, name=f"{folder}/settings.json")
+    _need_same_model(settings, then, folder)
     return Registry(settings).register(
         folder,
         digest=hashlib.sha256((folder / bundles.MANIFEST).read_bytes()).hexdigest(),
@@ -126,6 +128,16 @@ def register(settings: Settings, folder: Path) -> Pointer:
         params=_params(then, traced),
         texts=_texts(folder),
     )
+
+
+def _need_same_model(wanted: Settings, found: Settings, folder: Path) -> None:
+    facts = [
+        {"model": s.model, "label": s.columns.label.name, "task": s.columns.label.task, "features": ", ".join(s.columns.names)}
+        for s in (wanted, found)
+    ]
+    for name, value in facts[0].items():
+        if facts[1][name] != value:
+            raise BundleError(f"the bundle in '{folder}' is of {name} '{facts[1][name]}'; these settings are of {name} '{value}'")
 
 
 def make(settings: Settings, rows: pa.Table | None, run: Run, folder: Path, *, unlabelled: pa.Table | None = None) -> Made:

@@ -89,7 +89,7 @@ def _rows(settings: Settings, was: Lineage) -> tuple[pa.Table | None, str]:
     frame = pipeline.read_frame(settings)
     if (found := lineage.hash_table(frame)) != was.data_sha256:
         raise DataError(
-            f"the rows of version {was.run} were not kept, and '{settings.data.source}' now holds others: they hash to {found}, "
+            f"the rows of run {was.run} were not kept, and '{settings.data.source}' now holds others: they hash to {found}, "
             f"then to {was.data_sha256}. With training.keep_rows: true, rows of later versions are kept"
         )
     return frame, settings.data.source

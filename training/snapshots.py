@@ -42,9 +42,13 @@ def find(place: str, name: str) -> pa.Table | None:
     try:
         frame = parquet.read_table(pa.BufferReader(storage.read_bytes(_uri(place, name))))
     except pa.ArrowException as error:
-        raise DataError(f"the kept rows in '{_uri(place, name)}' cannot be read: {error}; they were damaged") from error
+        raise DataError(
+            f"the kept rows in '{_uri(place, name)}' cannot be read: {error}; they were damaged: remove the file, and the source is read instead"
+        ) from error
     if (found := hash_table(frame)) != name:
-        raise DataError(f"the kept rows in '{_uri(place, name)}' hash to {found}, not to their name; they were damaged or altered")
+        raise DataError(
+            f"the kept rows in '{_uri(place, name)}' hash to {found}, not to their name; they were damaged or altered: remove the file, and the source is read instead"
+        )
     return frame
 
 

@@ -157,6 +157,16 @@ def test_the_stages_make_and_register_the_same_bundle_as_one_command(tmp_path):
     assert main(["stage", "bundle", str(path), "--rows", str(rows), "--out", str(bundle)]) == 1
 
 
+def test_a_bundle_of_another_model_is_not_registered(tmp_path, capsys):
+    _, bundle = make(load(write_model(tmp_path, "binary")), tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    path = write_model(other, "regression")
+    assert main(["stage", "register", str(path), "--bundle", str(bundle.folder), "--out", str(tmp_path / "r.json")]) == 1
+    assert "is of task 'binary'; these settings are of task 'regression'" in capsys.readouterr().err
+    assert Registry(load(path)).versions() == []
+
+
 def test_mitigation_narrows_the_gap_and_is_written_down(tmp_path):
     gaps = {}
     for wanted in ("none", "demographic_parity"):

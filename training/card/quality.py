@@ -145,6 +145,12 @@ def _attribute(attribute: Attribute) -> Iterator[Block]:
 
 
 def _mitigated(kept: Mitigation) -> Paragraph:
+    if kept.gap == kept.gap_before and kept.cost == kept.cost_before:
+        return Paragraph(
+            f"Mitigation ({name(kept.constraint)}) was asked for and changed nothing: on {count(kept.rows)} sampled rows the widest gap between "
+            f"groups of {plain(kept.attribute)} is {number(kept.gap)}, and no weighting of the rows was preferred to none.",
+            FILES["mitigation"],
+        )
     return Paragraph(
         f"Training evened groups of {plain(kept.attribute)} out ({name(kept.constraint)}): on {count(kept.rows)} sampled rows, a small model's "
         f"widest gap went from {number(kept.gap_before)} to {number(kept.gap)} and its cost of errors from {number(kept.cost_before)} to "

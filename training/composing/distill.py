@@ -273,6 +273,8 @@ def _pick(tries: Sequence[_Tried], keep_gain: float) -> _Tried:
 def _verdict(best: Try, keep_gain: float, metric: str) -> str:
     if best.gain_kept is None:
         return f"is the one of the lowest loss: the ensemble has no gain over a linear baseline in {metric} that could be kept"
+    if best.gain_kept >= 1:
+        return f"keeps all of the ensemble's gain over the linear baseline in {metric}; {keep_gain:.0%} was asked for"
     if best.gain_kept >= keep_gain:
         return f"keeps {best.gain_kept:.1%} of the ensemble's gain over the linear baseline in {metric}; {keep_gain:.0%} was asked for"
     return (

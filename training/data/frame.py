@@ -14,10 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.arrow import as_strings, column_of, numbers_of, times_of
+from cluster.errors import DataError
 from cluster.history import label_array
-from cluster.schema import FeatureSchema
+from cluster.schema import FeatureSchema, Floats
 
 TIME: Final = "__time__"
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def from_table(table: pa.Table, schema: FeatureSchema, *, group: str | None = None) -> pa.Table:
@@ -34,7 +36,7 @@ def from_table(table: pa.Table, schema: FeatureSchema, *, group: str | None = No
         When a column is absent or of a wrong type.
     """
     columns = {
-        f.name: pa.array(numbers_of(column_of(table, f.name), f.name), from_pandas=True)
+        f.name: pa.array(_credible(numbers_of(column_of(table, f.name), f.name), f.name), from_pandas=True)
         if f.type == "number"
         else as_strings(column_of(table, f.name))
         for f in schema.features
@@ -51,6 +53,17 @@ def from_table(table: pa.Table, schema: FeatureSchema, *, group: str | None = No
     if group is not None and group not in columns:
         columns[group] = as_strings(column_of(table, group))
     return _labelled(pa.table(columns), schema)
+
+
+def _credible(values: Floats, name: str) -> Floats:
+    """The values of a feature, unless some do not fit the float32 that models read."""
+    wrong = np.flatnonzero(np.abs(np.nan_to_num(values, nan=0.0)) > _LARGEST)
+    if len(wrong):
+        raise DataError(
+            f"column '{name}' holds {len(wrong):,} numbers that are infinite or too large for 32 bits, first in row {wrong[0]:,} "
+            f"({values[wrong[0]]:g}); clean them, or make them null"
+        )
+    return values
 
 
 def from_history(history: pa.Table, schema: FeatureSchema, *, group: str | None = None) -> pa.Table:

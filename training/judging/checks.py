@@ -234,7 +234,7 @@ def _with_worst(outcome: Outcome, schema: FeatureSchema, trial: _Trial) -> Outco
 def _told(count: int, share: float | None, needed: float, min_rows: int) -> str:
     if share is None or count < min_rows:
         return f"not judged: {count:,} rows match, {min_rows:,} are needed"
-    return f"{'holds' if share >= needed else 'fails'}: on {share:.2%} of {count:,} rows ({needed:.2%} are needed)"
+    return f"{'holds' if share >= needed else 'fails'}: it holds on {share:.2%} of {count:,} rows; {needed:.2%} are needed"
 
 
 def _told_row(passed: bool | None, trial: _Trial) -> str:

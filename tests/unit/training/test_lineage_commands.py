@@ -46,9 +46,24 @@ def test_each_stage_depends_on_what_an_earlier_one_made() -> None:
     assert "registered.json" in made
 
 
-def test_a_bundle_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def write_config(tmp_path: Path) -> Path:
     config = tmp_path / "toy.yaml"
     schema = {"features": [{"name": "a", "type": "number"}], "label": {"name": "y"}}
     config.write_text(yaml.safe_dump({"model": "toy", "data": {"source": "t.csv"}, "schema": schema, "places": {"root": str(tmp_path)}}))
+    return config
+
+
+@pytest.mark.parametrize("content", [None, b"a,y\n1,0\n"], ids=["absent", "CSV"])
+def test_rows_that_no_stage_wrote_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None) -> None:
+    rows = tmp_path / "rows.parquet"
+    if content is not None:
+        rows.write_bytes(content)
+    assert main(["stage", "bundle", str(write_config(tmp_path)), "--rows", str(rows), "--out", str(tmp_path / "new")]) == 1
+    assert "is not what `homeostat stage rows` writes" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_bundle_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path)
     assert main(["stage", "bundle", str(config), "--rows", "rows.parquet", "--out", str(tmp_path)]) == 1
     assert "exists already; a bundle is never written over" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from cluster.errors import DataError
 from cluster.history import read_history
 from cluster.journal import Writer
 from cluster.records import LabelEntry, Labels, Prediction
-from cluster.schema import Label
+from cluster.schema import Feature, FeatureSchema, Label
 from tests.builders import make_schema
 from training.data.frame import TIME, between, from_history, from_table, join
 
@@ -119,3 +119,11 @@ def test_between_takes_the_first_time_in_and_leaves_the_last_out() -> None:
     assert between(frame, 1.0, 3.0).column("a").to_pylist() == [1, 2]
     assert between(frame, -math.inf, math.inf).num_rows == 3
     assert between(frame.drop_columns(TIME), 1.0, 3.0).num_rows == 3
+
+
+@pytest.mark.parametrize("value", [float("inf"), -1e300])
+def test_a_number_that_no_model_can_read_is_refused_with_its_column_and_row(value: float) -> None:
+    schema = FeatureSchema(features=(Feature(name="miles", type="number"),), label=Label(name="late", classes=(0, 1)))
+    table = pa.table({"miles": [1.0, None, value], "late": [0, 1, 0]})
+    with pytest.raises(DataError, match="column 'miles' holds 1 numbers that are infinite or too large for 32 bits, first in row 2"):
+        from_table(table, schema)

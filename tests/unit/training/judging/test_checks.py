@@ -49,7 +49,7 @@ def one(check: dict[str, Any], scorer, *, schema=SCHEMA, matrix=None, **more: An
 def test_a_feature_that_changes_nothing_is_invariant():
     found = one({"kind": "invariance", "features": ["carrier", "miles"], "tolerance": 0}, windy)
     assert (found.passed, found.rows, found.share, found.worst, found.changed) == (True, 400, 1.0, None, None)
-    assert found.message == "holds: on 100.00% of 400 rows (100.00% are needed)"
+    assert found.message == "holds: it holds on 100.00% of 400 rows; 100.00% are needed"
 
 
 def test_a_feature_that_decides_is_not_invariant_and_the_worst_row_is_shown():
@@ -221,7 +221,7 @@ def test_a_failed_check_keeps_a_challenger_out():
     assert result.passed is False
     first, edges = rules(result)
     assert first.ok is False
-    assert first.reason.startswith("check 'calm' fails: on ")
+    assert first.reason.startswith("check 'calm' fails: it holds on ")
     assert edges.ok is True
 
 
