@@ -150,7 +150,7 @@ def _show_notes(uri: str) -> None:
     if cascade["student_share"] == 0:
         console.print("the ensemble answers every row: no threshold keeps the cascade's promise (serving.cascade)")
     else:
-        console.print(f"the student answers {cascade['student_share']:.0%} of rows alone, the ensemble the rest")
+        console.print(f"the student answers {cascade['student_share']:.1%} of rows alone, the ensemble the rest")
     suspects = [suspect["feature"] for suspect in read("evaluation/columns")["suspects"]]
     if suspects:
         console.print(f"columns that only tell the date: {', '.join(suspects)}; the card says what they do", soft_wrap=True, markup=False)
