@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload bench-request bench-batch bench-guarantee bench-quality bench-training clean
+.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload bench-request bench-batch bench-guarantee bench-quality bench-training bench-network bench-threads clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,7 +41,7 @@ check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
 
-bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-quality bench-batch bench-training ## all benchmarks; QUICK=1 for short ones
+bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-quality bench-batch bench-training bench-threads ## all benchmarks; QUICK=1 for short ones
 
 bench-serving: $(STAMP) ## requests a second and latency, beside peers and the limit
 	@$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick)
@@ -60,6 +60,12 @@ bench-guarantee: $(STAMP) ## how often the cascade's promise is broken, and how 
 
 bench-quality: $(STAMP) ## how good the models are, beside tuned peers, on five data sets; about 45 minutes
 	@$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick)
+
+bench-network: $(STAMP) ## how the network's defaults were chosen, on tables that no other benchmark uses
+	@$(BIN)/python -m benchmarks.network $(if $(QUICK),--quick)
+
+bench-threads: $(STAMP) ## how threads should wait: fits on an idle machine and on a busy one
+	@$(BIN)/python -m benchmarks.threads $(if $(QUICK),--quick)
 
 bench-batch: $(STAMP) ## rows a second of homeostat predict, beside what one core can do
 	@$(BIN)/python -m benchmarks.batch $(if $(QUICK),--quick)

@@ -39,7 +39,7 @@ LOCAL: Final[dict[str, str]] = {
 
 
 THREADS: Final[dict[str, str]] = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # a thread that waits lets others run: docs/decisions/014-threads-that-wait-sleep.md
+    "GOMP_SPINCOUNT": "1000",  # a thread that waits soon lets others run: docs/decisions/014-threads-that-wait-sleep.md
 }
 """Read when XGBoost or torch is loaded."""
 
@@ -49,8 +49,9 @@ def prepare() -> None:
 
     A cluster of somebody else's (`RAY_ADDRESS`) has its own way to authenticate.
     """
-    for name, value in THREADS.items():
-        os.environ.setdefault(name, value)
+    if "OMP_WAIT_POLICY" not in os.environ:  # the user's own way to wait; a count would overrule it
+        for name, value in THREADS.items():
+            os.environ.setdefault(name, value)
     if "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 

@@ -11,7 +11,7 @@ from cluster import environment
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+    for name in ("OMP_WAIT_POLICY", *environment.THREADS, "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.setenv(name, "")  # so that it is put back afterwards, whatever the test does
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -27,6 +27,15 @@ def test_what_the_user_has_set_stays(home: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     environment.prepare()
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
+
+
+def test_threads_that_wait_soon_sleep_unless_the_user_says_how_they_wait(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    environment.prepare()
+    assert not environment.THREADS.keys() & os.environ.keys()
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    environment.prepare()
+    assert environment.THREADS.items() <= os.environ.items()
 
 
 def test_a_cluster_of_somebody_elses_is_left_its_own_way(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
