@@ -56,7 +56,7 @@ def ensure(package: Package, cache: Path, *, name: str, recipe: bytes, build: Ca
     """
     target, made_of = cache / f"{name}.parquet", {b"archive": package.sha256.encode(), b"recipe": recipe}
     if not _was_made_of(target, made_of):
-        table = build(_archive(package, cache)).replace_schema_metadata(made_of)
+        table = build(archive(package, cache)).replace_schema_metadata(made_of)
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         storage.write_atomic(str(target), buffer.getvalue())
@@ -101,7 +101,7 @@ def _was_made_of(target: Path, wanted: dict[bytes, bytes]) -> bool:
     return all(found.get(key) == value for key, value in wanted.items())
 
 
-def _archive(package: Package, cache: Path) -> bytes:
+def archive(package: Package, cache: Path) -> bytes:
     """The verified archive: the one lying in `cache`, else a fresh download, which is kept there."""
     target = cache / package.file
     if not target.exists():
