@@ -3,8 +3,9 @@
 Soft labels help under mild shift and hurt under drift, for a teacher is overconfident on its own training rows. So three
 lessons compete: the ensemble's scores, the true labels, and the mean of both (Hinton, Vinyals & Dean 2015). They are
 compared on rows later than all that student and teacher have seen, each in several sizes: a prefix of a booster is a smaller
-student, so sizes cost no fit. The smallest size that keeps nearly all of the ensemble's gain wins, if it is fast enough; the
-winner is then fitted anew on all rows.
+student, so sizes cost no fit. The smallest size that surely keeps nearly all of the ensemble's gain wins, of those fast enough;
+the winner is then fitted anew on all rows. Of many that are compared on the same rows, some keep it by luck: *surely* is
+in nine of ten resamples of the rows, by blocks.
 
 The soft cross-entropy is exact. Its gradient is p - q and its curvature p (1 - p), whatever q in [0, 1] is, and
 `binary:logistic` takes such q as they are. `multi:softprob` takes whole classes only: each row appears once a
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +33,7 @@ from training.composing import trees
 from training.composing.calibration import Calibration, adjust, loss
 from training.composing.ensemble import need_classes
 from training.composing.export import compose_ensemble
+from training.judging import bootstrap
 from training.judging.evaluate import metric_value
 from training.members import Rows
 
@@ -51,6 +54,8 @@ class Try(Record, frozen=True, kw_only=True):
     """Calibrated, against true labels."""
     gain_kept: float | None
     """The share of the ensemble's gain over the linear baseline that it keeps, in the task's first metric; None where there is no gain."""
+    sureness: float | None = None
+    """The share of block resamples in which it keeps as much as was asked for."""
 
 
 class Distilled(Record, frozen=True, kw_only=True):
@@ -130,14 +135,15 @@ def compare(
         When the validation rows have one class only.
     """
     need_classes(label, trial.valid.y)
+    keeps = partial(_sureness, label, trial, chosen.keep_gain, seed)
     sizes = sorted(set(chosen.sizes))
     tries: list[_Tried] = []
     for number, lesson in enumerate(LESSONS):
         native = teach(label, lesson, trial.train, trial.taught, chosen, rounds=sizes[-1], seed=seed, threads=threads)
         if number == 0:
             sizes = [size for size in sizes if size == sizes[0] or is_fast(_prefix_graph(label, native, size))]
-        tries += [_judge(label, lesson, rounds, native, trial) for rounds in sizes]
-    best = _pick(tries, chosen.keep_gain)
+        tries += [_judge(label, lesson, rounds, native, trial, keeps) for rounds in sizes]
+    best = _pick(tries)
     record = Distilled(
         taught_by=best.record.taught_by,
         rounds=best.record.rounds,
@@ -224,18 +230,23 @@ def _prefix_graph(label: Label, native: bytes, rounds: int) -> onnx.ModelProto:
     return trees.to_onnx(trees.save(trees.load(native)[:rounds]), label)
 
 
+_SURE: Final = 0.9
+"""Share of resamples."""
+
+
 class _Tried(NamedTuple):
     record: Try
     calibration: Calibration
     scores: Matrix
 
 
-def _judge(label: Label, lesson: Lesson, rounds: int, native: bytes, trial: Trial) -> _Tried:
+def _judge(label: Label, lesson: Lesson, rounds: int, native: bytes, trial: Trial, sureness: Callable[[Floats], float]) -> _Tried:
     scores = _prefix_scores(native, rounds, trial.valid.X)
     found = calibrations.choose(label, trial.valid.y, scores, kinds=calibrations.SMOOTH).calibration
     given = adjust(label, found, scores)
     kept = _gain_kept(label, trial, given)
-    record = Try(taught_by=lesson, rounds=rounds, loss=loss(label, trial.valid.y, given), gain_kept=kept)
+    sure = None if kept is None else sureness(given)
+    record = Try(taught_by=lesson, rounds=rounds, loss=loss(label, trial.valid.y, given), gain_kept=kept, sureness=sure)
     return _Tried(record, found, given.astype(np.float32))
 
 
@@ -261,13 +272,26 @@ _NO_GAIN: Final = 2e-3
 """Less than this, relative, is no gain of which a share could be kept."""
 
 
-def _pick(tries: Sequence[_Tried], keep_gain: float) -> _Tried:
-    """The smallest of those that keep the gain, by loss among equals; else the one of the lowest loss."""
-    good = [t for t in tries if t.record.gain_kept is not None and t.record.gain_kept >= keep_gain]
+def _sureness(label: Label, trial: Trial, keep_gain: float, seed: int, scores: Floats) -> float:
+    """How often, of resamples by blocks of neighbours, `scores` keep that share of the gain."""
+    assert trial.baseline is not None
+    gained = bootstrap.resampled(
+        label,
+        _GAIN[label.task],
+        trial.valid.y,
+        ((1.0, scores), (-keep_gain, trial.teacher), (keep_gain - 1.0, trial.baseline)),
+        rng=np.random.default_rng(seed),
+    )
+    return float((gained >= 0).mean())
+
+
+def _pick(tries: Sequence[_Tried]) -> _Tried:
+    """The smallest of those that surely keep the gain, by loss among equals; else the one that keeps most; without a gain, by loss."""
+    good = [t for t in tries if t.record.sureness is not None and t.record.sureness >= _SURE]
     if good:
         fewest = min(t.record.rounds for t in good)
-        good = [t for t in good if t.record.rounds == fewest]
-    return min(good or tries, key=lambda t: t.record.loss)
+        return min((t for t in good if t.record.rounds == fewest), key=lambda t: t.record.loss)
+    return min(tries, key=lambda t: (-(t.record.gain_kept or 0.0), t.record.loss))
 
 
 def _verdict(best: Try, keep_gain: float, metric: str) -> str:

@@ -7,7 +7,7 @@ runs of neighbouring rows serve as blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -92,6 +92,27 @@ def bootstrap_improvement(
     return Interval(estimate=gain(np.ones(len(y))), lower=float(lower), upper=float(upper))
 
 
+def resampled(
+    label: Label, metric: str, y: Floats, terms: Sequence[tuple[float, Matrix | Floats]], *, rng: np.random.Generator, resamples: int = 200
+) -> Floats:
+    """A sum of several models' metrics, better ones being larger, on resamples of the same rows.
+
+    Parameters
+    ----------
+    terms
+        Factor and scores of each model; rows are in order of time, and equal runs of neighbours are the blocks.
+
+    Returns
+    -------
+    float64 of at most `resamples` numbers: those of resamples on which the metric is defined.
+    """
+    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+    values = [(sign * factor, weighted_metric(label, metric, y, scores)) for factor, scores in terms]
+    blocks = block_of(np.arange(len(y), dtype=np.float64))
+    drawn = np.asarray(_draws(blocks, rng, resamples, lambda weights: sum(factor * value(weights) for factor, value in values)))
+    return np.asarray(drawn[np.isfinite(drawn)], dtype=np.float64)
+
+
 def _draws(blocks: npt.NDArray[np.int64], rng: np.random.Generator, resamples: int, value: Weighted) -> list[float]:
     count = int(blocks.max()) + 1
     return [value(np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)[blocks]) for _ in range(resamples)]
@@ -108,7 +129,7 @@ def block_of(times: Floats) -> npt.NDArray[np.int64]:
     return np.asarray(rank * count // len(times))
 
 
-def weighted_metric(label: Label, metric: str, y: Floats, scores: Matrix) -> Weighted:
+def weighted_metric(label: Label, metric: str, y: Floats, scores: Matrix | Floats) -> Weighted:
     """The metric as a function of row weights, with all that does not depend on them computed once."""
     if metric == "roc_auc":
         return _weighted_auc(y, scores[:, 0].astype(np.float64))

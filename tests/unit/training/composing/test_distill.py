@@ -81,9 +81,11 @@ def test_a_teacher_that_knows_the_truth_behind_noisy_labels_wins_and_the_smalles
     chosen = Distillation(sizes=(1, 30, 200), max_depth=4, keep_gain=0.97, min_child_weight=1)
     record, _ = distill.compare(label, trial, chosen)
     assert record.taught_by == "ensemble"
-    kept = {t.rounds: t.gain_kept for t in record.tries if t.taught_by == "ensemble"}
-    assert record.rounds == min(rounds for rounds, share in kept.items() if share is not None and share >= 0.97)
-    assert record.gain_kept == kept[record.rounds]
+    tries = {t.rounds: t for t in record.tries if t.taught_by == "ensemble"}
+    sure = {rounds: t.sureness for rounds, t in tries.items() if t.sureness is not None}
+    assert record.rounds == min(rounds for rounds, share in sure.items() if share >= 0.9)
+    assert sure[1] < 0.9
+    assert record.gain_kept == tries[record.rounds].gain_kept
     assert record.verdict.startswith("keeps ")
 
 
@@ -169,3 +171,23 @@ def test_the_student_has_as_many_rounds_as_were_chosen_and_its_calibration_is_sm
     assert trees.load(student.native).num_boosted_rounds() == record.rounds
     assert record.calibration.kind in ("none", "platt", "beta")
     assert np.isfinite(adjust(label, record.calibration, trees.score(student.native, valid.X))).all()
+
+
+def test_a_small_one_that_keeps_the_gain_only_perhaps_gives_way_to_one_that_surely_does():
+    label, trial, _ = noisy_world()
+    record, _ = distill.compare(label, trial, Distillation(sizes=(4, 30), max_depth=2, keep_gain=0.985, learning_rate=0.3))
+    small, large = (t for t in record.tries if t.taught_by == "ensemble")
+    assert small.gain_kept is not None
+    assert small.gain_kept >= 0.985
+    assert small.sureness is not None
+    assert 0.5 < small.sureness < 0.9
+    assert large.sureness is not None
+    assert large.sureness >= 0.9
+    assert record.rounds == 30
+
+
+def test_when_none_is_sure_the_one_that_keeps_most_ships():
+    label, trial, _ = noisy_world()
+    record, _ = distill.compare(label, trial, Distillation(sizes=(1, 2), max_depth=2, keep_gain=0.98, learning_rate=0.3))
+    assert record.gain_kept == max(t.gain_kept for t in record.tries if t.gain_kept is not None)
+    assert record.verdict.startswith("keeps only ")
