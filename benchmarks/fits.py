@@ -76,7 +76,8 @@ def fit_plain(work: Path, threads: int, rounds: int) -> Found:
 
 def fit_ours(work: Path, rounds: int, members: tuple[str, ...] = TREES, **training: Any) -> Found:
     """Our members on the same rows, wherever the settings say."""
-    from training.fitting import Fold
+    from training.data.split import stopping_fold
+    from training.fitting import Cuts, Fold
     from training.members import Rows, build
     from training.workers.distributed import fit_members
 
@@ -87,7 +88,8 @@ def fit_ours(work: Path, rounds: int, members: tuple[str, ...] = TREES, **traini
         from cluster.runtime import connect
 
         connect()
-    fits = fit_members(made, Rows(X, y), [Fold(cut, len(y))], chosen.training, str(work / "steps"), run="bench")
+    cuts = Cuts(stopping_fold(cut, chosen.training.validation_share), [Fold(cut, len(y))])
+    fits = fit_members(made, Rows(X, y), cuts, chosen.training, str(work / "steps"), run="bench")
     return Found(log_loss(y[cut:], made[0].score(fits.folds[0][made[0].name], X[cut:])[:, 0]), len(y))
 
 
@@ -100,7 +102,7 @@ def fit_streamed(work: Path, rounds: int, **training: Any) -> Found:
     chosen = settings(work, rounds=rounds, **training)
     made: list[Member] = []
 
-    def members(schema: FeatureSchema, _train: Rows, _tune: Rows) -> list[Member]:
+    def members(schema: FeatureSchema, _sample: Rows) -> list[Member]:
         made.extend(build(chosen, schema))
         return made
 

@@ -1,7 +1,10 @@
-"""What is fitted on which rows: every member on each fold, then on all rows with the effort that the folds found. Pure.
+"""What is fitted on which rows: each member's effort is found first, then it is fitted on each fold and on all rows. Pure.
+
+The effort (trees, epochs) is found by early stopping on rows that come before every fold's piece. A piece that also stopped the
+fit it judges would flatter it, and members that are not stopped would look worse beside it.
 
 The same function runs in this process and on each worker of a Ray Train group; what differs is the crew, and where
-finished fits are kept. Rows are in order of time, so a fold is a cut: fit on what came before, validate on the next piece.
+finished fits are kept. Rows are in order of time, so a fold is a cut: fit on what came before, judge on the next piece.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ Keep = Callable[[str, Callable[[], bytes]], None]
 
 
 class Fold(NamedTuple):
-    """Fit on the rows [0, train), validate on [train, until)."""
+    """Fit on the rows [0, train), judge on [train, until)."""
 
     train: int
     until: int
@@ -30,13 +33,26 @@ class Fold(NamedTuple):
         return Fold(*(max(0, -(-(cut - rank) // size)) for cut in self))
 
 
+class Cuts(NamedTuple):
+    """Where rows in order of time are cut."""
+
+    stopping: Fold
+    """Its piece stops the fits that find the efforts, and ends where the first of `folds` begins."""
+    folds: list[Fold]
+    """Their pieces judge."""
+
+    def share(self, rank: int, size: int) -> Cuts:
+        """The same cuts for the worker that holds rows rank, rank + size, ..."""
+        return Cuts(self.stopping.share(rank, size), [fold.share(rank, size) for fold in self.folds])
+
+
 class Fits(NamedTuple):
     """All that was fitted."""
 
     folds: list[dict[str, bytes]]
     """Native models by member, a dictionary a fold."""
     efforts: dict[str, int]
-    """By member, what the final fit was given."""
+    """By member, what all these fits were given."""
     final: dict[str, bytes]
     """Native models fitted on all rows."""
 
@@ -49,20 +65,20 @@ class _Kept(Record, frozen=True, kw_only=True):
 def fit_all(
     members: Sequence[Member],
     rows: Rows,
-    folds: Sequence[Fold],
+    cuts: Cuts,
     crew: Crew,
     *,
     done: Mapping[str, bytes] | None = None,
     keep: Keep | None = None,
 ) -> Fits:
-    """Fit every member on each fold and then on all rows.
+    """Find every member's effort, then fit it on each fold and on all rows.
 
     Parameters
     ----------
     rows
         This worker's rows in order of time; every label is known.
-    folds
-        Cuts in this worker's rows.
+    cuts
+        Those of this worker's rows.
     crew
         The workers that fit together.
     done
@@ -81,17 +97,14 @@ def fit_all(
         keep(name, lambda: msgspec.msgpack.encode(_Kept(native=fit.native, effort=fit.effort)))
         return fit
 
-    by_fold: list[dict[str, Fit]] = []
-    for number, (train, until) in enumerate(folds):
-        by_fold.append({m.name: step(f"fold-{number}/{m.name}", m, rows[:train], rows[train:until], None) for m in members})
-    efforts = {m.name: _effort([fits[m.name].effort for fits in by_fold]) for m in members}
+    start, stop = cuts.stopping
+    efforts = {m.name: step(f"effort/{m.name}", m, rows[:start], rows[start:stop], None).effort for m in members}
+    by_fold = [
+        {m.name: step(f"fold-{number}/{m.name}", m, rows[: fold.train], None, efforts[m.name]).native for m in members}
+        for number, fold in enumerate(cuts.folds)
+    ]
     final = {m.name: step(f"final/{m.name}", m, rows, None, efforts[m.name]).native for m in members}
-    return Fits([{name: fit.native for name, fit in fits.items()} for fits in by_fold], efforts, final)
-
-
-def _effort(found: Sequence[int]) -> int:
-    """The mean over folds: the one that validates on an odd week should not decide alone."""
-    return round(sum(found) / len(found))
+    return Fits(by_fold, efforts, final)
 
 
 def _nowhere(_name: str, _made: Callable[[], bytes]) -> None:

@@ -18,8 +18,8 @@ from cluster.freeze import freeze
 from cluster.schema import FeatureSchema, Floats, encode_labels
 from cluster.settings import Settings
 from training.data import frame as frames
-from training.data.split import Indices, part
-from training.fitting import Fold
+from training.data.split import Indices, part, stopping_fold
+from training.fitting import Cuts, Fold
 from training.members import Rows
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Material(NamedTuple):
     """Frozen."""
     rows: Rows
     """All that may teach, in order of time (without times: in an order drawn by lot)."""
-    folds: list[Fold]
-    """Cuts in `rows`: the validation rows, piece by piece."""
+    cuts: Cuts
+    """In `rows`: the pieces of its folds are the validation rows."""
     held: Rows
     """What is promised is measured on these; nothing was fitted on them or chosen by them."""
     times: Floats | None
@@ -53,6 +53,11 @@ class Material(NamedTuple):
     """Of `rows`: which belong together (`training.group`)."""
     counts: dict[str, int]
     """Rows by what they were used for."""
+
+    @property
+    def folds(self) -> list[Fold]:
+        """Those that judge."""
+        return self.cuts.folds
 
     @property
     def validation(self) -> slice:
@@ -88,7 +93,7 @@ def from_frame(settings: Settings, frame: pa.Table) -> Material:
     return Material(
         schema=schema,
         rows=whole[parts.fit],
-        folds=parts.folds,
+        cuts=parts.cuts,
         held=whole[parts.held],
         times=_taken(times, parts.fit),
         held_times=_taken(times, parts.held),
@@ -96,16 +101,16 @@ def from_frame(settings: Settings, frame: pa.Table) -> Material:
         held_groups={name: values[parts.held] for name, values in groups.items()},
         belongs=None if belongs is None else belongs[parts.fit],
         counts={
-            "train": parts.folds[0].train,
-            "tune": parts.folds[-1].until - parts.folds[0].train,
+            "train": parts.cuts.folds[0].train,
+            "tune": parts.cuts.folds[-1].until - parts.cuts.folds[0].train,
             "held_out": len(parts.held),
             "fitted": len(parts.fit),
         },
     )
 
 
-def from_stream(streamed: Streamed) -> Material:
-    """The samples of a table that was read as a stream, in the same parts."""
+def from_stream(streamed: Streamed, stopping_share: float) -> Material:
+    """The samples of a table that was read as a stream, in the same parts; `stopping_share` of the training rows stopped fits."""
     sample, tune, held = streamed.sample, streamed.tune, streamed.held
     whole = pa.concat_tables([sample.frame, tune.frame])
     fold = Fold(len(sample.rows), len(sample.rows) + len(tune.rows))
@@ -113,7 +118,7 @@ def from_stream(streamed: Streamed) -> Material:
     return Material(
         schema=streamed.schema,
         rows=Rows(np.concatenate([sample.rows.X, tune.rows.X]), np.concatenate([sample.rows.y, tune.rows.y])),
-        folds=[fold],
+        cuts=Cuts(stopping_fold(fold.train, stopping_share), [fold]),
         held=held.rows,
         times=None if sample.times is None or tune.times is None else np.concatenate([sample.times, tune.times]),
         held_times=held.times,

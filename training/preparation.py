@@ -17,6 +17,7 @@ from cluster.runtime import connect
 from cluster.schema import FeatureSchema, Matrix
 from cluster.settings import Settings
 from training import lineage, material, search
+from training.data.split import stopping_fold
 from training.fitting import Fits, Fold
 from training.judging import mitigation
 from training.judging.mitigation import Mitigation
@@ -51,11 +52,11 @@ def from_frame(settings: Settings, frame: pa.Table, unlabelled: pa.Table | None,
     from training.workers import distributed  # Ray Train and Torch take seconds to import
 
     parted = material.from_frame(settings, frame)
-    members, found = _search(settings, parted.schema, parted.rows, parted.folds[0])
+    members, found = _search(settings, parted.schema, parted.rows, parted.cuts.stopping)
     chosen, taught = _mitigate(settings, parted)
     if len(taught) > settings.training.local_rows:
         connect(root=settings.places.root)
-    fits = distributed.fit_members(members, taught, parted.folds, settings.training, _place(settings), run=run)
+    fits = distributed.fit_members(members, taught, parted.cuts, settings.training, _place(settings), run=run)
     recent = _encoded(parted.schema, unlabelled)
     return Prepared(parted, taught, members, fits, recent, found, chosen, lineage.origin(settings.data.source, frame, unlabelled))
 
@@ -79,13 +80,12 @@ def from_stream(settings: Settings, run: str) -> Prepared:
     connect(root=settings.places.root)
     kept: list[tuple[list[Member], search.Found | None]] = []
 
-    def choose(schema: FeatureSchema, sample: Rows, tune: Rows) -> Sequence[Member]:
-        both = Rows(np.concatenate([sample.X, tune.X]), np.concatenate([sample.y, tune.y]))
-        kept.append(_search(settings, schema, both, Fold(len(sample), len(both))))
+    def choose(schema: FeatureSchema, sample: Rows) -> Sequence[Member]:
+        kept.append(_search(settings, schema, sample, stopping_fold(len(sample), settings.training.validation_share)))
         return kept[-1][0]
 
     streamed = stream.fit_stream(settings, choose, _place(settings), run=run, held_share=material.HELD_SHARE)
-    parted = material.from_stream(streamed)
+    parted = material.from_stream(streamed, settings.training.validation_share)
     members, found = kept[-1]
     origin = Origin(settings.data.source, streamed.data_sha256, sum(streamed.counts.values()), streamed.since, streamed.until)
     return Prepared(parted, parted.rows, members, streamed.fits, _encoded(parted.schema, None), found, None, origin)

@@ -1,7 +1,7 @@
-"""Looks for better settings of the members, for a budget of seconds. Optuna's TPE proposes, one fold judges.
+"""Looks for better settings of the members, for a budget of seconds. Optuna's TPE proposes, the stopping fold judges.
 
-A trial fits one member on the rows before the validation rows and is judged by the loss on their first piece: the later pieces,
-on which the blend must prove itself, are never looked at. Each member gets an equal share of the budget and begins with the
+A trial fits one member and is judged by the loss on the rows that stopped it. They come before the validation rows,
+on which the blend must prove itself: those are never looked at. Each member gets an equal share of the budget and begins with the
 settings it has, so a search can only improve on them, as far as that piece can tell. The same number of trials
 with the same seed proposes the same settings; how many trials a budget of seconds allows depends on the machine, which is why the settings
 that were found are written down and a reproduction uses those.
@@ -61,7 +61,7 @@ def search(
     rows
         In order of time, every label known.
     fold
-        The first one: fit before it, judge on its piece.
+        Its piece stops the fits and judges them (`Cuts.stopping`).
     clock
         Seconds; only decides when to stop.
     """

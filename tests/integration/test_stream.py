@@ -80,12 +80,15 @@ def test_a_stream_gives_what_reading_the_table_whole_gives(tmp_path: Path, monke
         np.testing.assert_array_equal(sample.rows.y, rows.y[at])
         assert sample.frame.column("sex").to_pylist() == whole.column("sex").take(at).to_pylist()
 
-    def sums(taught: Any, judged: Any) -> bytes:
-        values = (rows.X[taught].sum(dtype=np.float64), rows.y[taught].sum(), rows.y[judged].sum())
+    def sums(taught: Any) -> bytes:
+        values = (rows.X[taught].sum(dtype=np.float64), rows.y[taught].sum(), 0)
         return str([float(ROUNDS), *(ROUNDS * float(value) for value in values)]).encode()
 
-    assert found.fits.folds == [{"recorder": sums(train, tune)}]
-    assert found.fits.final == {"recorder": sums(np.concatenate([train, tune]), [])}
+    assert found.fits.folds == [{"recorder": sums(train)}]
+    assert found.fits.final == {"recorder": sums(np.concatenate([train, tune]))}
+    stopped = [[int(count) for count in line.split(": ")[1].split()] for line in member.noted() if not line.endswith(" 0")]
+    assert sum(fit + stop for fit, stop in stopped) == len(train)
+    assert sum(stop for _, stop in stopped) == pytest.approx(0.2 * len(train), abs=2)
     assert list((tmp_path / "runs").iterdir()) == []
 
     by_one = stream.fit_stream(settings_of(settings.data.source), lambda *_: [member], str(tmp_path / "runs"), run="run")

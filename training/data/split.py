@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cluster.errors import NotEnoughData
 from cluster.schema import Floats
-from training.fitting import Fold
+from training.fitting import Cuts, Fold
 
 Indices = npt.NDArray[np.intp]
 _LEAST_PIECE: Final = 50
@@ -65,8 +65,8 @@ class Parts(NamedTuple):
 
     fit: Indices
     """All that members may be fitted on, in order of time (without times: in an order drawn by lot)."""
-    folds: list[Fold]
-    """Cuts in `fit`: the validation rows, piece by piece."""
+    cuts: Cuts
+    """In `fit`: its folds' pieces are the validation rows."""
     held: Indices
     """Never fitted on and never chosen by: what is promised is measured on these. In order of time."""
 
@@ -84,7 +84,7 @@ def part(
     """Part rows into those that teach and those that judge.
 
     The latest `share` of the rows validates. `held_share` of these, in runs spread over their whole time, is held out of
-    everything; the others are cut into `folds` pieces.
+    everything; the others are cut into `folds` pieces. Of the rows before them, again the latest `share` tells when to stop.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def part(
     if times is None:
         first, last = rng.permutation(first), rng.permutation(last)
     tune, held = interleaved(last, held_share)
-    return Parts(np.concatenate([first, tune]), _cuts(len(first), len(tune), folds), held)
+    return Parts(np.concatenate([first, tune]), _cuts(len(first), len(tune), share, folds), held)
 
 
 def _part_groups(groups: npt.NDArray[np.str_], *, share: float, held_share: float, folds: int, rng: np.random.Generator) -> Parts:
@@ -121,10 +121,10 @@ def _part_groups(groups: npt.NDArray[np.str_], *, share: float, held_share: floa
     first, tune = (int(starts[np.argmin(np.abs(starts - cut))]) for cut in wanted)
     if not 0 < first < tune < len(order):
         raise NotEnoughData(f"{len(names)} groups cannot be split; bring more of them, or leave training.group out")
-    return Parts(order[:tune], _cuts(first, tune - first, folds, starts), order[tune:])
+    return Parts(order[:tune], _cuts(first, tune - first, share, folds, starts), order[tune:])
 
 
-def _cuts(train: int, tune: int, folds: int, starts: Indices | None = None) -> list[Fold]:
+def _cuts(train: int, tune: int, share: float, folds: int, starts: Indices | None = None) -> Cuts:
     """Pieces of about equal size, cut at the nearest of `starts` where given."""
     count = max(1, min(folds, tune // _LEAST_PIECE))
     edges = [train + round(tune * k / count) for k in range(count + 1)]
@@ -134,7 +134,19 @@ def _cuts(train: int, tune: int, folds: int, starts: Indices | None = None) -> l
             *sorted({int(starts[np.argmin(np.abs(starts - edge))]) for edge in edges[1:-1]} - {edges[0], edges[-1]}),
             edges[-1],
         ]
-    return [Fold(a, b) for a, b in pairwise(edges)]
+    stopping = stopping_fold(train, share)
+    if starts is not None and (inside := starts[(starts > 0) & (starts < train)]).size:
+        stopping = Fold(int(inside[np.argmin(np.abs(inside - stopping.train))]), train)
+    return Cuts(stopping, [Fold(a, b) for a, b in pairwise(edges)])
+
+
+def stopping_fold(rows: int, share: float) -> Fold:
+    """Of so many rows in order of time, the latest `share` stops fits on those before it.
+
+    >>> stopping_fold(1000, 0.2)
+    Fold(train=800, until=1000)
+    """
+    return Fold(max(1, rows - max(1, round(rows * share))), rows)
 
 
 def interleaved(index: Indices, share: float, *, runs: int = 20) -> tuple[Indices, Indices]:

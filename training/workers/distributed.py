@@ -13,7 +13,7 @@ from cluster import storage
 from cluster.errors import DataError
 from cluster.settings import absolute
 from cluster.training_settings import Training
-from training.fitting import Fits, Fold, fit_all
+from training.fitting import Cuts, Fits, fit_all
 from training.members import Crew, Member, Rows
 from training.workers import steps
 
@@ -21,7 +21,7 @@ from training.workers import steps
 def fit_members(
     members: Sequence[Member],
     rows: Rows,
-    folds: Sequence[Fold],
+    cuts: Cuts,
     training: Training,
     storage_path: str,
     *,
@@ -38,8 +38,8 @@ def fit_members(
     ----------
     rows
         In order of time; every label is known.
-    folds
-        Cuts in `rows`.
+    cuts
+        Those of `rows`.
     storage_path
         Where finished steps are kept until the end.
     run
@@ -58,17 +58,17 @@ def fit_members(
     """
     if len(rows.labelled()) != len(rows):
         raise DataError("rows without a label cannot be fitted; leave them out first")
-    name = f"{run}-{steps.fingerprint(rows, [training.model_dump_json(), repr(list(members)), repr(list(folds))])}"
+    name = f"{run}-{steps.fingerprint(rows, [training.model_dump_json(), repr(list(members)), repr(cuts)])}"
     if len(rows) <= training.local_rows:
-        return _fit_here(members, rows, folds, training, f"{absolute(storage_path)}/{name}", keep_every_s)
+        return _fit_here(members, rows, cuts, training, f"{absolute(storage_path)}/{name}", keep_every_s)
     from training.workers import group  # Ray Train and Torch take seconds to import
 
     return group.fit_group(
-        members, group.FromMemory.of(rows, folds), len(folds), training, storage_path, run=name, keep_every_s=keep_every_s
+        members, group.FromMemory.of(rows, cuts), len(cuts.folds), training, storage_path, run=name, keep_every_s=keep_every_s
     )
 
 
-def _fit_here(members: Sequence[Member], rows: Rows, folds: Sequence[Fold], training: Training, folder: str, keep_every_s: float) -> Fits:
+def _fit_here(members: Sequence[Member], rows: Rows, cuts: Cuts, training: Training, folder: str, keep_every_s: float) -> Fits:
     crew = Crew(use_gpu=training.use_gpu, seed=training.seed, threads=training.threads)
     pace = steps.Pace(time.monotonic, every_s=keep_every_s)
 
@@ -76,7 +76,7 @@ def _fit_here(members: Sequence[Member], rows: Rows, folds: Sequence[Fold], trai
         if pace.is_due(name):
             steps.write(folder, name, made())
 
-    fits = fit_all(members, rows, folds, crew, done=steps.read(folder), keep=keep)
+    fits = fit_all(members, rows, cuts, crew, done=steps.read(folder), keep=keep)
     if storage.is_local(folder):
         storage.remove_tree(folder)
     return fits

@@ -29,7 +29,7 @@ from cluster.errors import HomeostatError, Unavailable
 from cluster.schema import Floats
 from cluster.settings import absolute
 from cluster.training_settings import Training
-from training.fitting import Fits, Fold, fit_all
+from training.fitting import Cuts, Fits, Fold, fit_all
 from training.members import Crew, Member, Rows
 from training.workers import mapped, placement, steps
 
@@ -43,10 +43,10 @@ _POLL: Final = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")  # a report waits fo
 
 
 class Filled(NamedTuple):
-    """A worker's rows, and the folds as cuts in them."""
+    """A worker's rows, and where they are cut."""
 
     rows: Rows
-    folds: list[Fold]
+    cuts: Cuts
 
 
 Fill = Callable[[Crew], Filled]
@@ -62,13 +62,13 @@ class FromMemory:
     rows: int
     features: int
     weighted: bool
-    folds: tuple[Fold, ...]
+    cuts: Cuts
 
     @classmethod
-    def of(cls, rows: Rows, folds: Sequence[Fold]) -> FromMemory:
+    def of(cls, rows: Rows, cuts: Cuts) -> FromMemory:
         """Put rows into Ray's object store."""
         blocks = tuple(ray.put(rows[start : start + _BLOCK_ROWS]) for start in range(0, len(rows), _BLOCK_ROWS))
-        return cls(blocks, len(rows), rows.X.shape[1], rows.weight is not None, tuple(folds))
+        return cls(blocks, len(rows), rows.X.shape[1], rows.weight is not None, cuts)
 
     def __call__(self, crew: Crew) -> Filled:
         """Fill a worker's file."""
@@ -81,7 +81,7 @@ class FromMemory:
             if mine.weight is not None and some.weight is not None:
                 mine.weight[at:until] = some.weight
             at = until
-        return Filled(mine, [fold.share(crew.rank, crew.size) for fold in self.folds])
+        return Filled(mine, self.cuts.share(crew.rank, crew.size))
 
 
 def fit_group(
@@ -145,7 +145,7 @@ def fit_group(
             storage.remove_tree(f"{place}/{run}")  # a driver that was killed does not come here
     logger.info("fitted, in seconds: %s", result.metrics)
     nothing = Rows(np.empty((0, 0), dtype=np.float32), np.empty(0))
-    return fit_all(members, nothing, [Fold(0, 0)] * folds, Crew(), done=done)  # nothing is left to do: it only sorts them
+    return fit_all(members, nothing, Cuts(Fold(0, 0), [Fold(0, 0)] * folds), Crew(), done=done)  # nothing is left to do: it only sorts them
 
 
 def _scaling(training: Training) -> ScalingConfig:
@@ -165,7 +165,7 @@ def _fit_on_worker(config: dict[str, Any]) -> None:
     pace = steps.Pace(time.monotonic, every_s=config["keep_every_s"])
     keeper = _Keeper(crew, done, pace, {"rows": round(time.monotonic() - began, 2)})
     with mapped.released(filled.rows):
-        fit_all(config["members"], filled.rows, filled.folds, crew, done=done, keep=keeper.keep)
+        fit_all(config["members"], filled.rows, filled.cuts, crew, done=done, keep=keeper.keep)
 
 
 class _Keeper:

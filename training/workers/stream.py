@@ -26,7 +26,8 @@ from cluster.schema import FeatureSchema, Floats, encode_labels
 from cluster.settings import Settings
 from cluster.training_settings import Training
 from training.data import frame
-from training.fitting import Fits, Fold
+from training.data.split import stopping_fold
+from training.fitting import Cuts, Fits, Fold
 from training.members import Crew, Member, Rows
 from training.workers import group, mapped, piecework, roles, steps, summary
 from training.workers.group import Filled
@@ -61,9 +62,9 @@ class Streamed(NamedTuple):
     schema: FeatureSchema
     """Frozen."""
     sample: Sample
-    """Of the rows that members were fitted on in the fold."""
+    """Of the rows before those that validate."""
     tune: Sample
-    """Of the rows that the fold validated on: every choice is made on these."""
+    """Of the rows that validate: blend, calibration and student are chosen on these."""
     held: Sample
     """Of the rows that nothing was fitted on or chosen by."""
     fits: Fits
@@ -78,20 +79,21 @@ class Streamed(NamedTuple):
     """Of the rows' columns and values, in order, by row groups (`training.workers.summary`)."""
 
 
-Build = Callable[[FeatureSchema, Rows, Rows], Sequence[Member]]
-"""The members over a frozen schema, given samples of the rows to fit on and of those to validate on."""
+Build = Callable[[FeatureSchema, Rows], Sequence[Member]]
+"""The members over a frozen schema, given a sample of the training rows."""
 
 
 def fit_stream(settings: Settings, build: Build, storage_path: str, *, run: str, held_share: float = 0.3) -> Streamed:
     """Fit every member on a Parquet source of any size. Ray must be running.
 
     The latest `training.validation_share` of the rows validates, and `held_share` of those is held out, as in
-    `training.data.split`; without a time, rows or groups are drawn by their hashes. There is one fold, whatever `training.folds` says.
+    `training.data.split`; without a time, rows or groups are drawn by their hashes. There is one fold, whatever `training.folds` says, and
+    each worker's last training rows stop its fits: the latest ones where the pieces are in order of time.
 
     Parameters
     ----------
     build
-        Makes the members once the schema is frozen; it may search for their settings on the samples.
+        Makes the members once the schema is frozen; it may search for their settings on the sample.
     storage_path, run
         As for `training.workers.distributed.fit_members`.
 
@@ -106,7 +108,7 @@ def fit_stream(settings: Settings, build: Build, storage_path: str, *, run: str,
     """
     training = settings.training
     plan = _plan(settings, held_share)
-    members = build(plan.fill.schema, plan.samples[TRAIN].rows, plan.samples[TUNE].rows)
+    members = build(plan.fill.schema, plan.samples[TRAIN].rows)
     name = steps.fingerprint(None, [plan.data_sha256, repr(held_share), training.model_dump_json(), repr(list(members))])
     fits = group.fit_group(members, plan.fill, 1, training, storage_path, run=f"{run}-{name}")
     sample, tune, held = (plan.samples[role] for role in (TRAIN, TUNE, HELD))
@@ -137,7 +139,8 @@ def _plan(settings: Settings, held_share: float) -> _Plan:
     times = counted.keys if schema.time is not None else None
     since, until = (None, None) if times is None else (float(times.min()), float(times.max()))
     samples = _samples(table, schema, parted, cuts, training)
-    return _Plan(FromPieces(table, schema, tuple(np.split(parted, cuts))), samples, counts, since, until, counted.sha256)
+    fill = FromPieces(table, schema, tuple(np.split(parted, cuts)), training.validation_share)
+    return _Plan(fill, samples, counts, since, until, counted.sha256)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ class FromPieces:
     """Frozen."""
     roles: tuple[Roles, ...]
     """Of each piece's rows."""
+    stopping_share: float
+    """Of the training rows."""
 
     def __call__(self, crew: Crew) -> Filled:
         """Fill a worker's file by a stream of its own."""
@@ -167,7 +172,8 @@ class FromPieces:
             filled += len(slots)
         if filled != len(mine):
             raise DataError(f"{len(mine):,} rows were counted and {filled:,} read; the table was changed while it was trained on")
-        return Filled(mine, [Fold(int(trains[-1]), len(mine))])
+        train = int(trains[-1])
+        return Filled(mine, Cuts(stopping_fold(train, self.stopping_share), [Fold(train, len(mine))]))
 
 
 def _count(table: Table, training: Training) -> summary.Counted:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from training import fitting
-from training.fitting import Fold
+from training.fitting import Cuts, Fold
 from training.members import Crew, Fit, Rows
 
 ROWS = Rows(np.arange(20, dtype=np.float32)[:, None], np.arange(20, dtype=np.float64))
+CUTS = Cuts(Fold(7, 10), [Fold(10, 14), Fold(14, 20)])
 
 
 @dataclass
@@ -38,14 +39,14 @@ def fit(member: Notebook, done: dict[str, bytes] | None = None, keep: dict[str, 
         if keep is not None:
             keep[name] = made()
 
-    return fitting.fit_all([member], ROWS, [Fold(10, 14), Fold(14, 20)], Crew(), done=done, keep=put)  # type: ignore[list-item]
+    return fitting.fit_all([member], ROWS, CUTS, Crew(), done=done, keep=put)  # type: ignore[list-item]
 
 
-def test_each_fold_sees_only_what_came_before_it_and_the_last_fit_sees_all_with_their_mean_effort():
+def test_the_effort_is_found_before_all_pieces_and_given_to_each_fold_and_to_the_fit_on_all_rows():
     member = Notebook()
     fits = fit(member)
-    assert member.seen == [(9.0, 4, None), (13.0, 6, None), (19.0, 0, 5)]
-    assert fits.efforts == {"notebook": 5}
+    assert member.seen == [(6.0, 3, None), (9.0, 0, 3), (13.0, 0, 3), (19.0, 0, 3)]
+    assert fits.efforts == {"notebook": 3}
     assert [fold["notebook"] for fold in fits.folds] == [b"10", b"14"]
     assert fits.final == {"notebook": b"20"}
 
@@ -54,10 +55,16 @@ def test_what_was_kept_is_not_fitted_again_and_what_was_under_way_goes_on():
     kept: dict[str, bytes] = {}
     with pytest.raises(RuntimeError):
         fit(Notebook(breaks_at=14), keep=kept)
-    assert set(kept) == {"fold-0/notebook", "fold-0/notebook.partial", "fold-1/notebook.partial"}
+    assert set(kept) == {
+        "effort/notebook",
+        "effort/notebook.partial",
+        "fold-0/notebook",
+        "fold-0/notebook.partial",
+        "fold-1/notebook.partial",
+    }
     again = Notebook()
     fits = fit(again, done=kept)
-    assert again.seen == [(13.0, 6, None), (19.0, 0, 5)]
+    assert again.seen == [(13.0, 0, 3), (19.0, 0, 3)]
     assert again.resumed == [b"14 begun", None]
     assert fits == fit(Notebook())
 
@@ -66,6 +73,9 @@ def test_cuts_of_a_share_are_those_of_the_rows_it_holds():
     rows = np.arange(23)
     for rank in range(3):
         share = rows[rank::3]
-        fold = Fold(10, 17).share(rank, 3)
+        cuts = Cuts(Fold(8, 10), [Fold(10, 17)]).share(rank, 3)
+        assert share[: cuts.stopping.train].tolist() == [r for r in share if r < 8]
+        (fold,) = cuts.folds
+        assert cuts.stopping.until == fold.train
         assert share[: fold.train].tolist() == [r for r in share if r < 10]
         assert share[fold.train : fold.until].tolist() == [r for r in share if 10 <= r < 17]

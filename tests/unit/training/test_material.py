@@ -58,6 +58,7 @@ def test_folds_follow_each_other_and_cover_the_validation_rows(tmp_path: Path) -
     assert cuts[-1][1] == len(parted.rows)
     assert [b for _, b in cuts[:-1]] == [a for a, _ in cuts[1:]]
     assert parted.validation == slice(1500, 1840)
+    assert parted.cuts.stopping == (1125, 1500)
 
 
 def test_few_validation_rows_make_fewer_folds(tmp_path: Path) -> None:
@@ -87,6 +88,10 @@ def test_rows_that_belong_together_stay_on_one_side_of_every_cut(tmp_path: Path)
     held = {f"p{int(i) // 7}" for i in parted.held.X[:, 0]}
     pieces = [set(parted.belongs[: parted.folds[0].train]), *(set(parted.belongs[a:b]) for a, b in parted.folds), held]
     assert sum(len(piece) for piece in pieces) == len(set().union(*pieces))
+    first, end = parted.cuts.stopping
+    assert end == parted.folds[0].train
+    assert 0.2 < (end - first) / end < 0.3
+    assert not set(parted.belongs[:first]) & set(parted.belongs[first:end])
     assert "row 5" in set().union(*pieces)
     assert 0.15 < len(parted.held) / (parted.counts["tune"] + len(parted.held)) < 0.45
 

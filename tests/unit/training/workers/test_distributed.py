@@ -13,12 +13,12 @@ import pytest
 
 from cluster.errors import DataError
 from cluster.training_settings import Training
-from training.fitting import Fits, Fold
+from training.fitting import Cuts, Fits, Fold
 from training.members import Crew, Fit, Member, Rows
 from training.workers.distributed import fit_members
 
 ROWS = Rows(np.arange(60, dtype=np.float32).reshape(30, 2), np.arange(30.0))
-FOLDS = [Fold(10, 20), Fold(20, 30)]
+CUTS = Cuts(Fold(6, 10), [Fold(10, 20), Fold(20, 30)])
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _state(done: int) -> bytes:
 
 def fit(member: Any, folder: Path, *, training: Training | None = None, run: str = "run", rows: Rows = ROWS, every_s: float = 0) -> Fits:
     members: list[Member] = [replace(member, name="first"), member]
-    return fit_members(members, rows, FOLDS, training or Training(), str(folder), run=run, keep_every_s=every_s)
+    return fit_members(members, rows, CUTS, training or Training(), str(folder), run=run, keep_every_s=every_s)
 
 
 def test_few_rows_are_fitted_here_with_the_threads_of_all_workers(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_few_rows_are_fitted_here_with_the_threads_of_all_workers(tmp_path: Path
     fits = fit(Counting(log), tmp_path, training=Training(num_workers=3, cpus_per_worker=2, seed=11))
     assert fits.folds == [{"first": b"45 6 11 1", "counting": b"45 6 11 1"}, {"first": b"190 6 11 1", "counting": b"190 6 11 1"}]
     assert fits.final == {"first": b"435 6 11 1", "counting": b"435 6 11 1"}
-    assert log == [(name, *rows, 0) for rows in ((10, 10), (20, 10), (30, 0)) for name in ("first", "counting")]
+    assert log == [(name, *rows, 0) for rows in ((6, 4), (10, 0), (20, 0), (30, 0)) for name in ("first", "counting")]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,7 +70,7 @@ def test_an_interrupted_run_goes_on_from_the_state_it_kept(tmp_path: Path) -> No
         fit(Counting([], stops_in=3), tmp_path)
     log: list[Any] = []
     fits = fit(Counting(log), tmp_path)
-    assert log == [("counting", 20, 10, 2), ("first", 30, 0, 0), ("counting", 30, 0, 0)]
+    assert log == [("counting", 10, 0, 2), *((name, rows, 0, 0) for rows in (20, 30) for name in ("first", "counting"))]
     assert fits == whole
     assert list(tmp_path.iterdir()) == []
 
@@ -80,7 +80,7 @@ def test_states_are_kept_only_so_often(tmp_path: Path) -> None:
         fit(Counting([], stops_in=3), tmp_path, every_s=3600)
     log: list[Any] = []
     fit(Counting(log), tmp_path)
-    assert log[0] == ("counting", 20, 10, 0)
+    assert log[0] == ("counting", 10, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_another_run_shares_no_steps(tmp_path: Path, other: dict[str, Any]) -> N
         fit(Counting([], stops_in=3), tmp_path)
     log: list[Any] = []
     fit(Counting(log), tmp_path, **other)
-    assert len(log) == 6
+    assert len(log) == 8
 
 
 def test_rows_without_a_label_are_refused(tmp_path: Path) -> None:
