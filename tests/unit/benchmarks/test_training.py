@@ -44,8 +44,8 @@ def test_ours_and_plain_trees_agree_on_the_same_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", (X[:, 0] + rng.normal(size=2000) > 0).astype(float))
     features = '[{"name": "a", "type": "number"}, {"name": "b", "type": "number"}]'
     (tmp_path / "schema.json").write_text(f'{{"features": {features}, "label": {{"name": "late", "classes": [0, 1]}}, "time": "at"}}')
-    cases = fits.cases(tmp_path, 1, 10)
+    cases = fits.cases(tmp_path, 1, 3)
     plain, ours = cases["plain"](), cases["one process"]()
     assert plain.rows == ours.rows == 2000
-    assert ours.loss == pytest.approx(plain.loss, abs=1e-4)  # the same trees, up to the best round
-    assert ours.loss < 0.65
+    assert ours.loss == pytest.approx(plain.loss, abs=1e-4)  # the same trees: so few that each is a gain
+    assert ours.loss < 0.685
