@@ -30,13 +30,17 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def numbers_of(column: pa.ChunkedArray, name: str) -> Floats:
-    """An Arrow column as float64 with NaN for nulls.
+    """An Arrow column as float64 with NaN for nulls; integers beyond 2**53 are rounded.
 
     Raises
     ------
     DataError
-        When the column does not hold numbers.
+        When the column does not hold numbers, or nothing in any row.
     """
+    if pa.types.is_null(column.type):
+        raise DataError(
+            f"column '{name}' is declared a number and is missing in all {len(column):,} rows; fill it, or take it out of schema"
+        )
     if not (
         pa.types.is_integer(column.type)
         or pa.types.is_floating(column.type)
@@ -46,7 +50,7 @@ def numbers_of(column: pa.ChunkedArray, name: str) -> Floats:
         raise DataError(f"column '{name}' is declared a number and holds {column.type}; declare it a category or convert it")
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def times_of(table: pa.Table, name: str) -> Floats:

@@ -143,6 +143,11 @@ def problems(checks: Sequence[Check], schema: FeatureSchema, *, categories: bool
     return found
 
 
+def shown(value: Condition) -> str:
+    """A condition as the YAML has it, on one line."""
+    return "[" + ", ".join("null" if v is None else str(v) for v in value) + "]" if isinstance(value, tuple) else repr(value)
+
+
 def _expects_one(score: Bounds | None, decision: Class | None) -> None:
     if (score is None) == (decision is None):
         raise ValueError("needs either `score: [low, high]` or `decision: class`")
@@ -174,13 +179,13 @@ def _value_faults(feature: Feature, value: Condition, *, single: bool, categorie
     listed = value if isinstance(value, tuple) else (value,)
     if feature.type == "number":
         if not all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in listed):
-            yield f"'{feature.name}' is a number; allowed: a number{'' if single else ', [low, high]'} or null; found {_shown(value)}"
+            yield f"'{feature.name}' is a number; allowed: a number{'' if single else ', [low, high]'} or null; found {shown(value)}"
         elif isinstance(value, tuple) and not _is_interval(value):
-            yield f"'{feature.name}' needs [low, high], low first, null where a side is open; found {_shown(value)}"
+            yield f"'{feature.name}' needs [low, high], low first, null where a side is open; found {shown(value)}"
     elif feature.categories is not None and categories:
         wrong = [v for v in listed if (text := canonical(v)) is not None and text not in feature.categories]
         if wrong or not listed:
-            yield f"'{feature.name}' is never {_shown(tuple(wrong))}; allowed: {', '.join(feature.categories)}"
+            yield f"'{feature.name}' is never {shown(tuple(wrong))}; allowed: {', '.join(feature.categories)}"
 
 
 def _is_interval(value: tuple[Scalar, ...]) -> bool:
@@ -207,12 +212,8 @@ def _answer_faults(check: Check, label: Label) -> Iterator[str]:
     if expects_score and label.task != "regression" and isinstance(check, (Range, Row)) and check.score is not None:
         low, high = check.score
         if low > 1 or high < 0:
-            yield f"score {_shown(check.score)} is never met: scores are probabilities, between 0 and 1"
+            yield f"score {shown(check.score)} is never met: scores are probabilities, between 0 and 1"
 
 
 def _classes(label: Label) -> str:
     return "" if label.classes is None else f"; allowed: {', '.join(map(str, label.classes))}"
-
-
-def _shown(value: Condition) -> str:
-    return "[" + ", ".join("null" if v is None else str(v) for v in value) + "]" if isinstance(value, tuple) else repr(value)

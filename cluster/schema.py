@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ Matrix = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Task = Literal["binary", "multiclass", "regression"]
 
+OWN_COLUMNS: Final = ("__time__", "event_time")
+"""Names of the time in training frames and in histories of the journal: a user's column of such a name would be taken for it."""
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\s*$")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 

@@ -18,7 +18,7 @@ from cluster.check_settings import Check, check_names
 from cluster.errors import ConfigError
 from cluster.fairness_settings import Fairness
 from cluster.member_settings import Members
-from cluster.schema import Duration, FeatureSchema, Period, Section, Task, format_duration
+from cluster.schema import OWN_COLUMNS, Duration, FeatureSchema, Period, Section, Task, format_duration
 from cluster.serving_settings import Serving
 from cluster.training_settings import Distillation, Gate, Training
 
@@ -154,6 +154,17 @@ class Settings(Section):
             raise ValueError(
                 f"gate.metric is '{self.gate.metric}' and schema.label.task is {self.columns.label.task}; allowed: {', '.join(allowed)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _no_column_is_named_as_ours(self) -> Settings:
+        schema = self.columns
+        for name in (*schema.names, schema.label.name, *schema.protected, self.training.group):
+            if name in OWN_COLUMNS:
+                raise ValueError(
+                    f"column '{name}' would be taken for the time: {' and '.join(OWN_COLUMNS)} are names of Homeostat's own; "
+                    "rename it in the table, or leave it out"
+                )
         return self
 
     @model_validator(mode="after")

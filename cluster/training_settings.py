@@ -43,7 +43,8 @@ class Training(Section):
     stream_rows: int = Field(default=5_000_000, ge=1)
     """More rows than this of a Parquet source are never in one process: Ray Data streams them to the workers' disks."""
     group: str | None = None
-    """A column of rows that belong together, such as a person: without a time, a group is never on both sides of a split."""
+    """A column of rows that belong together, such as a person: without a time, a group is never on both sides of a split. With one the
+    rows are split by time alone, and a group may be on both sides."""
     keep_rows: bool = True
     """Keep the rows of every training run under `places.root`, in a file named by their hash, so that `homeostat reproduce` can make
     the version again; a table that was streamed is not kept."""

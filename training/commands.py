@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,13 @@ def _init(arguments: argparse.Namespace) -> int:
 
     out = Path(arguments.out or f"{arguments.name or Path(arguments.table).stem}.yaml")
     path = write_config(
-        arguments.table, label=arguments.label, time=arguments.time, protect=arguments.protect, out=out, name=arguments.name
+        arguments.table,
+        label=arguments.label,
+        time=arguments.time,
+        protect=arguments.protect,
+        out=out,
+        name=arguments.name,
+        tell=partial(console.print, soft_wrap=True, markup=False),
     )
     console.print(f"wrote {path}; read it, then: homeostat train {path}")
     return 0
@@ -99,13 +106,23 @@ def _rows(settings: Settings) -> pa.Table | None:
     from training import pipeline
     from training.workers import pieces
 
-    features = f"{len(settings.columns.features)} features"
+    features, group = f"{len(settings.columns.features)} features", settings.training.group
+    if group is not None and settings.columns.time is not None:
+        console.print(
+            f"training.group '{group}' does not part the rows, schema.time '{settings.columns.time}' does: a group may be on both sides of "
+            "a split. To keep groups whole, leave schema.time out",
+            soft_wrap=True,
+            markup=False,
+        )
     if pieces.is_large(settings):
         console.print(f"a large table, {features}: read as a stream (training.stream_rows)")
         return None
     with console.status("reading the table"):
         rows = pipeline.read_frame(settings)
     console.print(f"{rows.num_rows:,} labelled rows, {features}")
+    if empty := [name for name in settings.columns.names if rows.num_rows and rows.column(name).null_count == rows.num_rows]:
+        told = f"missing in all rows, so nothing is learned of it: {', '.join(empty)}; fill it, or take it out of schema.features"
+        console.print(told, soft_wrap=True, markup=False)
     return rows
 
 

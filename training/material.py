@@ -15,7 +15,7 @@ import pyarrow as pa
 from cluster.encoder import Encoder
 from cluster.errors import NotEnoughData
 from cluster.freeze import freeze
-from cluster.schema import FeatureSchema, Floats, encode_labels
+from cluster.schema import FeatureSchema, Floats, Label, encode_labels
 from cluster.settings import Settings
 from training.data import frame as frames
 from training.data.split import Indices, part, stopping_fold
@@ -78,6 +78,7 @@ def from_frame(settings: Settings, frame: pa.Table) -> Material:
     chosen = settings.training
     schema = freeze(settings.columns, frame, min_count=chosen.min_category_count)
     whole = Rows(Encoder(schema).table(frame), encode_labels(schema.label, frame.column(schema.label.name)))
+    check_varies(schema.label, whole.y)
     times = frame.column(frames.TIME).to_numpy() if frames.TIME in frame.column_names else None
     belongs = _belongs(frame, chosen.group)
     parts = part(
@@ -107,6 +108,20 @@ def from_frame(settings: Settings, frame: pa.Table) -> Material:
             "fitted": len(parts.fit),
         },
     )
+
+
+def check_varies(label: Label, y: Floats) -> None:
+    """Refuse a number to predict that is the same in all rows, float64 of shape (n,).
+
+    Raises
+    ------
+    NotEnoughData
+        Naming the label and its only value.
+    """
+    if label.task == "regression" and len(y) and y.min() == y.max():
+        raise NotEnoughData(
+            f"label '{label.name}' is {y[0]:.15g} in all {len(y):,} rows looked at; at least two different values are needed"
+        )
 
 
 def from_stream(streamed: Streamed, stopping_share: float) -> Material:

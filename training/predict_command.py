@@ -48,6 +48,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     source, target = absolute(arguments.input), absolute(arguments.output)
     _check(source, target, arguments.workers)
     from training.batch.job import UnitScorer, Work, plan, run
+    from training.batch.outputs import Output
 
     pointer = locate(settings, arguments.version)
     root = settings.places.root
@@ -59,13 +60,14 @@ def _predict(arguments: argparse.Namespace) -> int:
     execute: Execute = partial(map, UnitScorer(job, work, clock=time.time, cpu_clock=time.process_time, bundle=bundle))  # in this process
     if workers != 0:
         execute = partial(_on_cluster, job, work, workers, root)
+    was_done = Output(target).summary() is not None
     try:
         with _progress(job.units) as tell:
             summary = run(job, target, execute, began=began, clock=time.time, tell=tell)
     except KeyboardInterrupt:
         console.print("stopped; what is done is kept. To go on, give the same command again")
         raise
-    _show(summary, target)
+    _show(summary, target, was_done=was_done)
     return 0
 
 
@@ -130,9 +132,10 @@ def _progress(units: Sequence[Unit]) -> Iterator[Callable[[Done], None]]:
         yield tell
 
 
-def _show(summary: Summary, target: str) -> None:
+def _show(summary: Summary, target: str, *, was_done: bool) -> None:
+    head = "all was done already, by an earlier run: " if was_done else "" if summary.rows else "the input has no rows: "
     console.print(
-        f"{summary.scored:,} rows scored by version {summary.version} of {summary.model} in {summary.seconds:.1f} s: {target}",
+        f"{head}{summary.scored:,} rows scored by version {summary.version} of {summary.model} in {summary.seconds:.1f} s: {target}",
         soft_wrap=True,
     )
     if summary.rejected:

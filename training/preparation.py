@@ -81,6 +81,7 @@ def from_stream(settings: Settings, run: str) -> Prepared:
     kept: list[tuple[list[Member], search.Found | None]] = []
 
     def choose(schema: FeatureSchema, sample: Rows) -> Sequence[Member]:
+        material.check_varies(schema.label, sample.y)
         kept.append(_search(settings, schema, sample, stopping_fold(len(sample), settings.training.validation_share)))
         return kept[-1][0]
 

@@ -99,7 +99,25 @@ def heads(listing: Listing) -> Iterator[tuple[InputFile, Head]]:
         Naming the file that cannot be read.
     """
     with ThreadPoolExecutor(_READERS) as pool:
-        yield from zip(listing.files, pool.map(lambda file: _head(listing, file.name), listing.files), strict=True)
+        yield from zip(listing.files, pool.map(lambda file: head(listing, file.name), listing.files), strict=True)
+
+
+def head(listing: Listing, name: str) -> Head:
+    """The head of one file.
+
+    Raises
+    ------
+    DataError
+        Naming it, when it cannot be read.
+    """
+    system, path = listing.locate(name)
+    try:
+        names, found = _parquet_head(system, path, name) if listing.kind == "parquet" else _csv_head(system, path, name)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"'{name}' of '{listing.uri}' cannot be read: {_one_line(error)}") from error
+    if twice := sorted({column for column in names if names.count(column) > 1}):
+        raise DataError(f"'{name}' has several columns of one name: {', '.join(map(repr, twice))}; rename them")
+    return found
 
 
 def partition_of(name: str) -> dict[str, str | int | None]:
@@ -126,17 +144,6 @@ def _folder(system: fs.FileSystem, path: str, uri: str) -> Listing:
 
 def _stamp(info: fs.FileInfo, name: str) -> InputFile:
     return InputFile(name=name, size=info.size or 0, modified_ns=info.mtime_ns)
-
-
-def _head(listing: Listing, name: str) -> Head:
-    system, path = listing.locate(name)
-    try:
-        names, head = _parquet_head(system, path, name) if listing.kind == "parquet" else _csv_head(system, path, name)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"'{name}' of '{listing.uri}' cannot be read: {_one_line(error)}") from error
-    if twice := sorted({column for column in names if names.count(column) > 1}):
-        raise DataError(f"'{name}' has several columns of one name: {', '.join(map(repr, twice))}; rename them")
-    return head
 
 
 def _parquet_head(system: fs.FileSystem, path: str, name: str) -> tuple[list[str], Head]:

@@ -79,7 +79,7 @@ def plan(bundle: Bundle, digest: str, uri: str, *, keep: Sequence[str], explain:
         keep=list(keep),
         explain=explain,
         batch_rows=batch_rows(len(bundle.schema.features)),
-        units=units_of(cuts),
+        units=units_of(cuts) or [Unit(number=0, pieces=[])],  # of a table without rows: it still has columns
     )
 
 
@@ -193,6 +193,8 @@ class UnitScorer:
                         tally.reject(rejects, file, [(block.number, block.reject)])
                     else:
                         self._score(block, file, tally, predictions, rejects)
+            if not predictions.is_begun:
+                predictions.write(self._blank())
         sizes = {"predictions": predictions.size, "rejects": rejects.size}
         done = Done(
             unit=unit.number,
@@ -230,6 +232,16 @@ class UnitScorer:
         tally.by_ensemble += int(answers.by_ensemble.sum())
         source = dict(zip(_SOURCE, (constant(file, len(matrix)), pa.array(numbers)), strict=True))
         predictions.write(pa.table(kept | self._columns.of(matrix, answers) | source))
+
+    def _blank(self) -> pa.Table:
+        """Predictions for no rows: a part says which columns there are, whatever was in the unit."""
+        listing, keep = self._job.input, self._job.keep
+        types = (
+            inputs.head(listing, listing.files[0].name).types if keep and listing.kind == "parquet" else dict.fromkeys(keep, pa.string())
+        )
+        kept = {name: pa.array([], types[name]) for name in keep}
+        source = {_SOURCE[0]: pa.array([], pa.string()), _SOURCE[1]: pa.array([], pa.int64())}
+        return pa.table(kept | self._columns.blank() | source)
 
 
 class _Tally:

@@ -24,8 +24,8 @@ class PartWriter:
 
     @property
     def is_begun(self) -> bool:
-        """Whether anything was written."""
-        return self._writer is not None
+        """Whether anything was written or is held to be."""
+        return self._writer is not None or bool(self._held)
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""

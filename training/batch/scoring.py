@@ -78,8 +78,12 @@ class Columns:
 
     def names(self) -> list[str]:
         """What the columns are called."""
-        one = np.zeros((1, len(self._bundle.schema.features)), dtype=np.float32)
-        return list(self.of(one, answer(self._bundle, one)))
+        return list(self.blank())
+
+    def blank(self) -> dict[str, pa.Array]:
+        """The columns of no rows."""
+        one = np.zeros((1, len(self._bundle.schema.features)), dtype=np.float32)  # a graph need not take no rows
+        return {name: column.slice(0, 0) for name, column in self.of(one, answer(self._bundle, one)).items()}
 
     def of(self, matrix: Matrix, answers: Answers) -> dict[str, pa.Array]:
         """The columns of n rows and their answers."""

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from cluster.arrow import as_strings, numbers_of
 from cluster.schema import Feature, Floats
+from training.data.frame import LARGEST
 
 _MIN_COUNT: Final = 20  # as cluster.schema.freeze learns categories
 _MAX_CATEGORIES: Final = 1000
@@ -29,6 +30,7 @@ _ID_NAME: Final = re.compile(
 _TIME_NAME: Final = re.compile(r"(time|date|timestamp|epoch)|(^|_)(ts|at)$", re.IGNORECASE)
 _CALENDAR_NAME: Final = re.compile(r"^(year|month|day|week|quarter|date)$", re.IGNORECASE)
 _DATE_TEXT: Final = re.compile(r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?$")
+_COMMA_NUMBER: Final = re.compile(r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?$")
 _Int = npt.NDArray[np.int64]
 
 
@@ -75,10 +77,22 @@ def is_time(name: str, column: pa.ChunkedArray) -> bool:
     return low is not None and any(1e8 * unit <= low and high <= 5e9 * unit for unit in (1, 1e3, 1e6, 1e9))
 
 
+def comma_number(column: pa.ChunkedArray | pa.Array) -> str | None:
+    """The first number with a decimal comma in a column of text that seems to hold such numbers; None in any other.
+
+    >>> comma_number(pa.chunked_array([["12", "1.234,5", None]])), comma_number(pa.chunked_array([["1,5", "a, b"]]))
+    ('1.234,5', None)
+    """
+    if not _is_text(column.type):
+        return None
+    sample = [value.strip() for value in _sample(column) if value]
+    return next((v for v in sample if "," in v), None) if all(map(_COMMA_NUMBER.match, sample)) else None
+
+
 def _judge(name: str, column: pa.ChunkedArray, target: Target) -> Judged:
     kind = column.type
     if column.null_count == len(column):
-        return Judged(name, None, "empty")
+        return Judged(name, None, _empty(len(column)))
     if is_time(name, column):
         return Judged(name, None, "a time; trees would memorise dates. Derive a feature from it, such as the hour or the weekday")
     if pa.types.is_dictionary(kind) or _is_text(kind) or pa.types.is_boolean(kind):
@@ -90,6 +104,8 @@ def _judge(name: str, column: pa.ChunkedArray, target: Target) -> Judged:
 
 def _judge_category(name: str, column: pa.ChunkedArray, target: Target) -> Judged:
     strings = as_strings(column)
+    if example := comma_number(strings):
+        return Judged(name, None, f"numbers with a decimal comma, such as {example!r}, read as text: write them with a point")
     counts = np.sort(pc.value_counts(strings.drop_null()).field("counts").to_numpy())[::-1]
     missing = strings.null_count
     seen = f"{len(counts):,} {'value' if len(counts) == 1 else 'values'}{_missing(missing, len(strings))}"
@@ -113,8 +129,8 @@ def _judge_number(name: str, column: pa.ChunkedArray, target: Target) -> Judged:
     values = numbers_of(column, name)
     known = values[~np.isnan(values)]
     if len(known) == 0:
-        return Judged(name, None, "empty")
-    if not np.isfinite(known.astype(np.float32)).all():
+        return Judged(name, None, _empty(len(values)))
+    if (np.abs(known) > LARGEST).any():
         return Judged(name, None, "holds infinite numbers, or ones too large for 32 bits")
     low, high = float(known.min()), float(known.max())
     missing = len(values) - len(known)
@@ -128,7 +144,7 @@ def _judge_number(name: str, column: pa.ChunkedArray, target: Target) -> Judged:
     note = f"seen {_show(low)} to {_show(high)}{_missing(missing, len(values))}"
     if _CALENDAR_NAME.match(name):
         note += "; a part of the calendar: trees may memorise dates by it, consider leaving it out"
-    return Judged(name, Feature(name=name, type="number", range=widen(low, high, whole=whole)), note)
+    return Judged(name, Feature(name=name, type="number", range=_readable(widen(low, high, whole=whole))), note)
 
 
 def widen(low: float, high: float, *, whole: bool) -> tuple[float, float]:
@@ -148,6 +164,11 @@ def widen(low: float, high: float, *, whole: bool) -> tuple[float, float]:
     wide = _round_out(low - slack, digits, math.floor), _round_out(high + slack, digits, math.ceil)
     below, above = min(wide[0], low), max(wide[1], high)  # a slack smaller than the numbers' own precision may round to nothing
     return (max(below, 0.0) if low >= 0 else below), (min(above, 0.0) if high <= 0 else above)
+
+
+def _readable(wide: tuple[float, float]) -> tuple[float, float]:
+    """A range without the numbers that no model can read."""
+    return max(wide[0], -LARGEST), min(wide[1], LARGEST)
 
 
 def _round_out(value: float, digits: int, towards: Callable[[float], int]) -> float:
@@ -232,6 +253,10 @@ def _is_number(text: str) -> bool:
 
 def _show(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+
+
+def _empty(rows: int) -> str:
+    return f"missing in all {rows:,} rows: fill it to use it"
 
 
 def _missing(missing: int, rows: int) -> str:

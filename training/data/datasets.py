@@ -82,6 +82,14 @@ def read_table(data: settings.Data, *, time: str | None, cache: Path, parquet: R
     return table if time is None else _in_order(table, time, data)
 
 
+def separator_of(source: str) -> str | None:
+    """What separates the columns of a CSV that can be read; None for any other source."""
+    if not source.lower().endswith(_CSV):
+        return None
+    system, path = storage.filesystem(source)
+    return _found_delimiter(system, path)
+
+
 def _in_order(table: pa.Table, time: str, data: settings.Data) -> pa.Table:
     times = times_of(table, time)
     keep = np.full(len(times), True)
@@ -134,8 +142,7 @@ def _parquet_files(system: fs.FileSystem, path: str, uri: str) -> list[str]:
 
 def _read_csv(system: fs.FileSystem, path: str) -> pa.Table:
     """A CSV with a header. Types are guessed from its first megabyte; when they don't hold, from the whole file."""
-    with system.open_input_stream(path) as stream:
-        delimiter = _delimiter(stream.read(65536))
+    delimiter = _found_delimiter(system, path)
     try:
         return _parse_csv(system, path, delimiter)
     except pa.ArrowInvalid:
@@ -150,6 +157,11 @@ def _parse_csv(system: fs.FileSystem, path: str, delimiter: str, **read: Any) ->
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=csv.ConvertOptions(strings_can_be_null=True),
         )
+
+
+def _found_delimiter(system: fs.FileSystem, path: str) -> str:
+    with system.open_input_stream(path) as stream:
+        return _delimiter(stream.read(65536))
 
 
 def _delimiter(start: bytes) -> str:

@@ -18,8 +18,9 @@ from cluster.errors import DataError
 from cluster.history import label_array
 from cluster.schema import FeatureSchema, Floats
 
-TIME: Final = "__time__"
-_LARGEST: Final = float(np.finfo(np.float32).max)
+TIME: Final = "__time__"  # also in cluster.schema.OWN_COLUMNS
+LARGEST: Final = float(np.finfo(np.float32).max)
+"""The largest number that a model reads."""
 
 
 def from_table(table: pa.Table, schema: FeatureSchema, *, group: str | None = None) -> pa.Table:
@@ -57,7 +58,7 @@ def from_table(table: pa.Table, schema: FeatureSchema, *, group: str | None = No
 
 def _credible(values: Floats, name: str) -> Floats:
     """The values of a feature, unless some do not fit the float32 that models read."""
-    wrong = np.flatnonzero(np.abs(np.nan_to_num(values, nan=0.0)) > _LARGEST)
+    wrong = np.flatnonzero(np.abs(np.nan_to_num(values, nan=0.0)) > LARGEST)
     if len(wrong):
         raise DataError(
             f"column '{name}' holds {len(wrong):,} numbers that are infinite or too large for 32 bits, first in row {wrong[0]:,} "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from cluster.errors import ConfigError, DataError
 from cluster.schema import Section
 from training.data import columns, datasets
 from training.data.guesses import LabelFacts, fit_sizes, label_facts
+from training.material import FEWEST_ROWS
 
 _MANY_GROUPS: Final = 20
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*|[0-9]+[smhdw]")
@@ -49,6 +50,7 @@ def write_config(
     out: Path,
     name: str | None = None,
     cache: Path = Path("var/data"),
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Path:
     """Look at a table and write the YAML of a model for it; returns `out`.
 
@@ -64,6 +66,8 @@ def write_config(
         The model's name; None derives it from the table's.
     cache
         Folder in which named data sets are kept.
+    tell
+        Called with each sentence about the table that a person should not have to look for in the file.
 
     Raises
     ------
@@ -81,10 +85,14 @@ def write_config(
     table = datasets.read_table(settings.Data(source=table_uri), time=None, cache=cache)
     for wanted in (label, *([time] if time else []), *protect):
         column_of(table, wanted)
-    text = _compose(Ask(table_uri, label, time, tuple(dict.fromkeys(protect)), name or _model_name(table_uri), out), table)
+    ask = Ask(table_uri, label, time, tuple(dict.fromkeys(protect)), name or _model_name(table_uri), out)
+    remarks = _remarks(ask, table)
+    text = _compose(ask, table)
     settings.parse(yaml.safe_load(text), name=str(out))  # what cannot be read back is not written
     if not storage.create_exclusive(str(out), text.encode()):
         raise ConfigError(f"'{out}' exists already; name another file or remove it")
+    for remark in remarks:
+        tell(remark)
     return out
 
 
@@ -99,6 +107,42 @@ def _model_name(uri: str) -> str:
     return (stem if stem[:1].isalpha() else f"model-{stem}".rstrip("-"))[:63]
 
 
+def _remarks(ask: Ask, table: pa.Table) -> list[str]:
+    """What is wrong with the table and does not keep a file from being written; a label that cannot be read does."""
+    read = [name for name in table.column_names if name not in (ask.time, *ask.protect)]
+    remarks = []
+    if commas := {name: example for name in read if (example := columns.comma_number(table.column(name)))}:
+        remarks.append(_comma_remark(ask.uri, commas))
+        if ask.label in commas:
+            raise DataError(remarks[0])
+    if empty := [repr(name) for name in read if name != ask.label and table.column(name).null_count == table.num_rows]:
+        remarks.append(f"left out, because missing in all {table.num_rows:,} rows: {', '.join(empty)}; fill what should be a feature")
+    if (known := _labelled(ask, table)) < FEWEST_ROWS:
+        remarks.append(f"too few rows to train on: {known:,} have the label '{ask.label}', at least {FEWEST_ROWS} are needed; bring more")
+    return remarks
+
+
+def _comma_remark(uri: str, commas: Mapping[str, str]) -> str:
+    separator = datasets.separator_of(uri)
+    found = f" (its separator is {separator!r})" if separator else ""
+    names, example = ", ".join(map(repr, commas)), next(iter(commas.values()))
+    remedy = f": pandas.read_csv({uri!r}, sep={separator!r}, decimal=',').to_parquet('table.parquet')" if separator else ""
+    return (
+        f"'{uri}'{found} has numbers with a decimal comma, such as {example!r}, in {names}; they are read as text and left out. "
+        f"Write them with a point{remedy}"
+    )
+
+
+def _ready(ask: Ask, table: pa.Table) -> str:
+    if (known := _labelled(ask, table)) < FEWEST_ROWS:
+        return f"# {known:,} of them have the label, too few to train on: at least {FEWEST_ROWS} are needed."
+    return f"# It trains as it is: homeostat train {str(ask.out)!r}"
+
+
+def _labelled(ask: Ask, table: pa.Table) -> int:
+    return int((columns.target_of(table.column(ask.label), regression=False).codes >= 0).sum())
+
+
 def _compose(ask: Ask, table: pa.Table) -> str:
     """The whole file."""
     facts = label_facts(ask.label, table.column(ask.label))
@@ -107,10 +151,11 @@ def _compose(ask: Ask, table: pa.Table) -> str:
     judged = columns.judge(table, target, skip=frozenset({ask.label, ask.time or ask.label, *ask.protect}))
     if not any(j.feature for j in judged):
         reasons = "; ".join(f"{j.name!r}: {j.note}" for j in judged) or "there is no other column"
-        raise DataError(f"no column of '{ask.uri}' can be a feature: {reasons}")
+        advice = "".join(f". {remark}" for remark in _remarks(ask, table))
+        raise DataError(f"no column of '{ask.uri}' can be a feature: {reasons}{advice}")
     lines = [
         f"# A model of {ask.label!r} from {ask.uri!r}, written by `homeostat init` after a look at {table.num_rows:,} rows.",
-        f"# It trains as it is: homeostat train {str(ask.out)!r}",
+        _ready(ask, table),
         "# A key behind a hash shows its default; remove the hash to change it.",
         "",
         f"model: {_scalar(ask.name)}",

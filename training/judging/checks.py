@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cluster.check_settings import Check, Class, Invariance, Monotonic, Range, Row, problems
+from cluster.check_settings import Check, Class, Invariance, Monotonic, Range, Row, problems, shown
 from cluster.encoder import Encoder
 from cluster.errors import ConfigError
 from cluster.records import Record
@@ -120,7 +120,8 @@ class _Trial(NamedTuple):
 
 
 def _over_rows(check: Invariance | Monotonic | Range, bench: _Bench) -> Outcome:
-    rows = bench.matrix[_sample(matches(check.where, bench.schema, bench.matrix), bench)]
+    fits = matches(check.where, bench.schema, bench.matrix)
+    rows = bench.matrix[_sample(fits, bench)]
     if isinstance(check, Invariance):
         trial = _invariance(check, bench, rows)
     elif isinstance(check, Monotonic):
@@ -128,7 +129,8 @@ def _over_rows(check: Invariance | Monotonic | Range, bench: _Bench) -> Outcome:
     else:
         scores = _score(bench, rows)
         trial = _Trial(rows, scores, _beyond(bench.schema.label, scores, check))
-    return _outcome(check, bench.schema, trial, needed=check.share, min_rows=check.min_rows)
+    found = _outcome(check, bench.schema, trial, needed=check.share, min_rows=check.min_rows)
+    return found if found.passed is not None else msgspec.structs.replace(found, message=_untold(check, fits, tried=found.rows))
 
 
 def _row(check: Row, bench: _Bench) -> Outcome:
@@ -216,7 +218,7 @@ def _outcome(check: Check, schema: FeatureSchema, trial: _Trial, *, needed: floa
     broken = ~(trial.excess <= _ROUNDING)  # a score that is not a number breaks it
     share = float(1 - broken.mean()) if count else None
     passed = None if share is None or count < min_rows else share >= needed
-    told = _told_row(passed, trial) if isinstance(check, Row) else _told(count, share, needed, min_rows)
+    told = _told_row(passed, trial) if isinstance(check, Row) else _told(count, share, needed)
     outcome = Outcome(name=check.name, kind=check.kind, passed=passed, rows=count, share=share, needed=needed, message=told)
     return _with_worst(outcome, schema, trial) if broken.any() else outcome
 
@@ -231,9 +233,18 @@ def _with_worst(outcome: Outcome, schema: FeatureSchema, trial: _Trial) -> Outco
     return msgspec.structs.replace(outcome, changed=changed, changed_score=tuple(trial.changed_scores[i].tolist()))
 
 
-def _told(count: int, share: float | None, needed: float, min_rows: int) -> str:
-    if share is None or count < min_rows:
-        return f"not judged: {count:,} rows match, {min_rows:,} are needed"
+def _untold(check: Invariance | Monotonic | Range, fits: Flags, *, tried: int) -> str:
+    """Why a check is not judged: what it asked for, and of how many rows."""
+    matched = int(fits.sum())
+    asked = "; ".join(f"{name}: {shown(value)}" for name, value in check.where.items())
+    found = f"{matched:,} of {len(fits):,} rows match where {asked}" if asked else f"{len(fits):,} rows were looked at"
+    fewer = f", {tried:,} of them could be tried" if tried < matched else ""
+    return f"not judged: {found}{fewer}; {check.min_rows:,} are needed"
+
+
+def _told(count: int, share: float | None, needed: float) -> str:
+    if share is None:
+        return "not judged"
     return f"{'holds' if share >= needed else 'fails'}: it holds on {share:.2%} of {count:,} rows; {needed:.2%} are needed"
 
 

@@ -93,6 +93,10 @@ def test_booleans_are_numbers_where_a_number_is_declared() -> None:
     np.testing.assert_array_equal(numbers_of(pa.chunked_array([[True, None, False]]), "x"), [1, np.nan, 0])
 
 
+def test_integers_too_large_for_a_double_are_rounded() -> None:
+    assert numbers_of(pa.chunked_array([[2**63 - 1, None, -(2**53) - 1]]), "x").tolist()[::2] == [2.0**63, -(2.0**53)]
+
+
 def test_canonical_text_of_a_whole_float_is_that_of_its_integer() -> None:
     assert [canonical(v) for v in (7.0, 7, 7.5, False, "7", None, math.nan)] == ["7", "7", "7.5", "false", "7", None, None]
 

@@ -168,6 +168,29 @@ def test_a_wrong_value_is_named_with_what_was_found(changes: dict[str, Any], mes
     assert message in refusal(content(**changes))
 
 
+@pytest.mark.parametrize("name", ["__time__", "event_time"])
+@pytest.mark.parametrize("part", ["feature", "label", "protected", "group"])
+def test_a_column_named_as_our_own_time_is_refused_wherever_it_is_read(name: str, part: str) -> None:
+    schema: dict[str, Any] = {"features": [{"name": "miles", "type": "number"}], "label": {"name": "late"}}
+    training: dict[str, Any] = {}
+    if part == "feature":
+        schema["features"].append({"name": name, "type": "number"})
+    elif part == "label":
+        schema["label"] = {"name": name}
+    elif part == "protected":
+        schema["protected"] = [name]
+    else:
+        training = {"group": name}
+    assert f"column '{name}' would be taken for the time: __time__ and event_time are names of Homeostat's own; rename it" in refusal(
+        content(schema=schema, training=training)
+    )
+
+
+def test_the_time_itself_may_be_named_as_ours() -> None:
+    schema = {"features": [{"name": "miles", "type": "number"}], "label": {"name": "late"}, "time": "event_time"}
+    assert parse(content(schema=schema)).columns.time == "event_time"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

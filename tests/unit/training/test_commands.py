@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -10,7 +11,8 @@ from cluster.cli import main
 from cluster.errors import UnknownVersion
 from cluster.ledger import Ledger
 from cluster.records import Pointer, Pointers, Promotion
-from tests.builders import MODEL, make_settings
+from tests.builders import MODEL, make_schema, make_settings
+from training import commands
 
 
 class FakeRegistry:
@@ -53,6 +55,31 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(make_settings(tmp_path).places.ledger(MODEL), clock=lambda: 0.0)
+
+
+@pytest.mark.parametrize(("time", "is_told"), [("at", True), (None, False)])
+def test_a_group_that_does_not_part_the_rows_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], time: str | None, is_told: bool
+) -> None:
+    settings = make_settings(tmp_path)
+    settings = settings.model_copy(
+        update={"columns": make_schema(time=time), "training": settings.training.model_copy(update={"group": "sex"})}
+    )
+    rows = pa.table({"miles": [1.0, 2.0], "wind": pa.nulls(2, pa.float64()), "carrier": ["UA", None], "late": [0, 1]})
+    monkeypatch.setattr("training.pipeline.read_frame", lambda _: rows)
+    monkeypatch.setattr("training.workers.pieces.is_large", lambda _: False)
+    assert commands._rows(settings) is rows
+    said = capsys.readouterr().out
+    assert ("training.group 'sex' does not part the rows, schema.time 'at' does" in said) == is_told
+    assert "missing in all rows, so nothing is learned of it: wind; fill it, or take it out of schema.features" in said
+
+
+def test_init_says_what_is_wrong_with_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text("a;b;y\n" + "".join(f"{i},5;{i % 3};{i % 2}\n" for i in range(50)))
+    assert main(["init", str(tmp_path / "t.csv"), "--label", "y", "--out", str(tmp_path / "t.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert "has numbers with a decimal comma, such as '0,5', in 'a'" in said
+    assert "50 have the label 'y', at least 200 are needed" in said
 
 
 def champion(version: str, previous: str | None, by: str, reason: str) -> Promotion:

@@ -106,6 +106,16 @@ def test_rows_of_one_class_are_refused(tmp_path: Path) -> None:
         material.from_frame(open_settings(tmp_path), frame(late=[0] * 2000))
 
 
+@pytest.mark.parametrize("value", [5.0, 12345678.25])
+def test_a_number_to_predict_that_never_varies_is_refused(tmp_path: Path, value: float) -> None:
+    settings = open_settings(tmp_path)
+    columns = settings.columns.model_copy(update={"label": Label(name="late", task="regression")})
+    settings = settings.model_copy(update={"columns": columns})
+    with pytest.raises(NotEnoughData, match=rf"label 'late' is {value:.15g} in all 2,000 rows looked at; at least two different values"):
+        material.from_frame(settings, frame(late=[value] * 2000))
+    assert len(material.from_frame(settings, frame(late=[value] * 1999 + [0.0])).rows) == 1840
+
+
 def test_few_groups_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(NotEnoughData, match="1 groups cannot be split"):
         material.from_frame(open_settings(tmp_path, group="person"), frame(person=["p"] * 2000).drop_columns(TIME))

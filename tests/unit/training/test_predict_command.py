@@ -49,9 +49,20 @@ def test_a_small_table_is_scored_by_the_champion_without_ray(config: Path, tmp_p
     assert "rows/s" not in said  # no bar where there is no terminal
 
 
-def test_a_second_run_tells_of_the_first(config: Path, tmp_path: Path) -> None:
+def test_a_second_run_tells_of_the_first(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(tmp_path / "in")
-    assert [predict(config, "--input", tmp_path / "in", "--output", tmp_path / "out") for _ in range(2)] == [0, 0]
+    said = []
+    for _ in range(2):
+        assert predict(config, "--input", tmp_path / "in", "--output", tmp_path / "out") == 0
+        said.append(capsys.readouterr().out)
+    assert said[0].startswith("120 rows scored by version 7 of late")
+    assert said[1].startswith("all was done already, by an earlier run: 120 rows scored by version 7 of late")
+
+
+def test_a_table_without_rows_is_told(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.csv").write_text("miles,wind,carrier\n")
+    assert predict(config, "--input", tmp_path / "in.csv", "--output", tmp_path / "out") == 0
+    assert capsys.readouterr().out.startswith("the input has no rows: 0 rows scored by version 7 of late")
 
 
 def test_rejects_are_pointed_at(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

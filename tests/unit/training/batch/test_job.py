@@ -237,11 +237,27 @@ def test_a_file_that_changed_after_the_plan_is_named(stage: Stage, tmp_path: Pat
         stage.run(job, tmp_path / "out")
 
 
-def test_a_table_without_rows_gives_a_result_without_rows(stage: Stage, tmp_path: Path) -> None:
-    pq.write_table(flights(0), tmp_path / "in.parquet")
-    summary = stage.run(stage.plan(tmp_path / "in.parquet"), tmp_path / "out")
-    assert (summary.rows, summary.scored) == (0, 0)
-    assert (tmp_path / "out" / "_SUCCESS").exists()
+@pytest.mark.parametrize("name", ["in.parquet", "in.csv", "in.csv.gz"])
+def test_a_table_without_rows_gives_a_result_without_rows_and_with_its_columns(stage: Stage, tmp_path: Path, name: str) -> None:
+    for rows, folder in ((0, "empty"), (5, "filled")):
+        source = tmp_path / folder / name
+        source.parent.mkdir()
+        with pa.output_stream(str(source)) as stream:
+            (pq.write_table if name.endswith("parquet") else csv.write_csv)(flights(5).slice(0, rows), stream)
+        summary = stage.run(stage.plan(source, keep=["id", "carrier"]), tmp_path / folder / "out")
+        assert (summary.rows, summary.scored) == (rows, rows)
+        assert (tmp_path / folder / "out" / "_SUCCESS").exists()
+    found, wanted = (read(tmp_path / folder / "out" / "predictions") for folder in ("empty", "filled"))
+    assert found.num_rows == 0
+    assert found.schema.equals(wanted.schema)
+
+
+def test_a_table_of_which_no_row_fits_keeps_its_columns_too(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("miles,wind,carrier\n1,strong,UA\n1,2\n")
+    summary = stage.run(stage.plan(tmp_path / "in.csv"), tmp_path / "out")
+    assert (summary.rows, summary.scored) == (2, 0)
+    found = read(tmp_path / "out" / "predictions")
+    assert (found.num_rows, found.column_names[0]) == (0, "prediction")
 
 
 def test_on_an_object_store_parts_are_at_their_place_and_the_mark_comes_last(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.columns import is_time, judge, target_of, widen
+from training.data.frame import LARGEST
 
 N = 400
 RNG = np.random.default_rng(5)
@@ -31,13 +32,21 @@ def verdict(values: Any, *, name: str = "c", label: Any = Y, regression: bool = 
         (RNG.random(N) > 0.5, "category"),
         (pa.array(RNG.choice(["a", "b"], N)).dictionary_encode(), "category"),
         (pa.array(RNG.integers(0, 900, N)).cast(pa.decimal128(19, 0)), "number"),
-        ([None] * N, "empty"),
-        (np.full(N, np.nan), "empty"),
+        ([None] * N, "missing in all 400 rows: fill it to use it"),
+        (np.full(N, np.nan), "missing in all 400 rows: fill it to use it"),
         (["k"] * N, "constant: every row holds the same"),
         ([2.5] * N, "constant: every row holds 2.5"),
         (SHUFFLED, "an identifier: every row has its own number"),
         ([f"u{i}" for i in range(N)], "400 values, most of them rare: an identifier or free text"),
         ([f"{i}.5" for i in range(N)], "400 values, most of them rare: numbers stored as text: convert it"),
+        ([f"{i},5" for i in range(N)], "numbers with a decimal comma, such as '0,5', read as text: write them with a point"),
+        (
+            ["12", None, "1.234,5", "-7"] * (N // 4),
+            "numbers with a decimal comma, such as '1.234,5', read as text: write them with a point",
+        ),
+        (["a", "1,5"] * (N // 2), "category"),
+        ([-1e300, 1.0] * (N // 2), "holds infinite numbers, or ones too large for 32 bits"),
+        (RNG.integers(-(2**63), 2**63 - 1, N), "number"),
         ([1.0, np.inf] * (N // 2), "holds infinite numbers, or ones too large for 32 bits"),
         ([b"x"] * N, "its type, binary, is neither number, text nor boolean"),
     ],
@@ -112,6 +121,13 @@ def test_a_rising_function_of_a_number_to_predict_is_a_leak_and_a_noisy_one_is_n
     y = RNG.normal(size=N)
     assert verdict(-np.exp(y), label=y, regression=True) == "leak? it rises and falls exactly with the label"
     assert verdict(y + RNG.normal(size=N) * 0.1, label=y, regression=True) == "number"
+
+
+def test_a_range_ends_where_the_numbers_that_a_model_reads_do():
+    table = pa.table({"c": RNG.uniform(-3e38, 3e38, N), "label": Y})
+    (judged,) = judge(table, target_of(table["label"], regression=False), skip=frozenset({"label"}))
+    assert judged.feature is not None
+    assert judged.feature.range == (-LARGEST, LARGEST)
 
 
 @given(st.floats(-1e12, 1e12), st.floats(0, 1e12))

@@ -59,6 +59,12 @@ def test_a_csv_may_be_separated_otherwise(tmp_path, delimiter):
     assert read(tmp_path / "t.csv").to_pydict() == {"a": [1, None], "b": ["u", None]}
 
 
+def test_the_separator_of_a_csv_is_told_and_other_tables_have_none(tmp_path, parquet):
+    (tmp_path / "t.csv").write_text("a;b\n1,5;2\n")
+    assert datasets.separator_of(str(tmp_path / "t.csv")) == ";"
+    assert datasets.separator_of(str(parquet)) is None
+
+
 def test_a_csv_whose_integers_turn_to_fractions_late_is_read_as_numbers(tmp_path):
     (tmp_path / "t.csv").write_text("a\n" + "1\n" * 800_000 + "1.5\n")
     column = read(tmp_path / "t.csv")["a"]

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from cluster.errors import DataError
-from cluster.history import read_history
+from cluster.history import EXTRA, read_history
 from cluster.journal import Writer
 from cluster.records import LabelEntry, Labels, Prediction
-from cluster.schema import Feature, FeatureSchema, Label
+from cluster.schema import OWN_COLUMNS, Feature, FeatureSchema, Label
 from tests.builders import make_schema
 from training.data.frame import TIME, between, from_history, from_table, join
 
@@ -50,6 +50,18 @@ def test_a_source_table_becomes_numbers_strings_classes_and_seconds_without_unla
         {"miles": 100.0, "wind": 1.5, "carrier": "B6", "sex": "f", "late": 1, TIME: 1356998400.0},
         {"miles": 200.0, "wind": None, "carrier": None, "sex": "m", "late": 0, TIME: 1357084800.0},
     ]
+
+
+def test_the_names_of_our_times_are_those_that_settings_refuse() -> None:
+    assert OWN_COLUMNS[0] == TIME
+    assert OWN_COLUMNS[1] in EXTRA
+
+
+def test_a_number_that_is_missing_in_every_row_is_named() -> None:
+    with pytest.raises(
+        DataError, match=r"column 'wind' is declared a number and is missing in all 3 rows; fill it, or take it out of schema"
+    ):
+        from_table(table(wind=pa.nulls(3)), make_schema())
 
 
 def test_a_table_without_time_has_no_time_in_its_frame() -> None:

@@ -158,6 +158,58 @@ def test_a_table_without_a_usable_column_says_why_for_each(tmp_path, out):
         init(str(tmp_path / "t.parquet"), out, label="y", time=None, protect=[])
 
 
+def european(folder: Path, *, label: str = "{i}") -> str:
+    lines = [f"{i},5;{i % 7};{label.format(i=i % 2)};" for i in range(400)]
+    (folder / "t.csv").write_text("\n".join(["price;size;y;note", *lines]))
+    return str(folder / "t.csv")
+
+
+def test_decimal_commas_are_told_with_the_separator_and_what_to_do(tmp_path, out):
+    told: list[str] = []
+    init(european(tmp_path), out, label="y", time=None, protect=[], tell=told.append)
+    assert settings.load(out).columns.names == ("size",)
+    commas, empty = told
+    assert commas == (
+        f"'{tmp_path}/t.csv' (its separator is ';') has numbers with a decimal comma, such as '0,5', in 'price'; they are read as text and "
+        f"left out. Write them with a point: pandas.read_csv('{tmp_path}/t.csv', sep=';', decimal=',').to_parquet('table.parquet')"
+    )
+    assert empty == "left out, because missing in all 400 rows: 'note'; fill what should be a feature"
+
+
+def test_a_label_with_decimal_commas_is_no_class(tmp_path, out):
+    with pytest.raises(DataError, match=r"such as '0,5', in 'price', 'y'.*\. Write them with a point"):
+        init(european(tmp_path, label="{i},25"), out, label="y", time=None, protect=[])
+    assert not out.exists()
+
+
+def test_a_table_of_decimal_commas_alone_says_so(tmp_path, out):
+    (tmp_path / "t.csv").write_text("price;y\n" + "".join(f"{i},5;{i % 2}\n" for i in range(300)))
+    with pytest.raises(DataError, match=r"can be a feature: 'price': numbers with a decimal comma.*its separator is ';'"):
+        init(str(tmp_path / "t.csv"), out, label="y", time=None, protect=[])
+
+
+def test_too_few_labelled_rows_are_told_at_once_and_in_the_file(tmp_path, out):
+    told: list[str] = []
+    pq.write_table(TABLE.slice(0, 205), tmp_path / "t.parquet")  # six of them without a label
+    text = init(str(tmp_path / "t.parquet"), out, tell=told.append).read_text()
+    assert told == ["too few rows to train on: 199 have the label 'outcome', at least 200 are needed; bring more"]
+    assert "# 199 of them have the label, too few to train on: at least 200 are needed." in text
+    assert "It trains as it is" not in text
+
+
+def test_a_table_in_order_is_not_remarked_upon(table, out):
+    told: list[str] = []
+    assert "It trains as it is" in init(table, out, tell=told.append).read_text()
+    assert told == []
+
+
+def test_a_column_named_as_our_own_time_is_refused(tmp_path, out):
+    pq.write_table(TABLE.append_column("__time__", pa.array(X)), tmp_path / "t.parquet")
+    with pytest.raises(ConfigError, match=r"column '__time__' would be taken for the time.*rename it in the table"):
+        init(str(tmp_path / "t.parquet"), out)
+    assert not out.exists()
+
+
 def test_many_protected_groups_are_remarked_upon(table, out):
     assert "'line\\nbreak' has 50 different values, each a group of its own" in init(table, out, protect=["line\nbreak"]).read_text()
 

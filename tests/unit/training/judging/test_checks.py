@@ -139,18 +139,32 @@ def test_too_few_rows_are_not_judged_and_keep_nobody_out():
     check = {"kind": "range", "where": {"wind": [0, 1]}, "score": [0.9, 1]}
     found = one(check, windy)
     assert (found.passed, found.rows, found.share) == (None, 9, 0.0)
-    assert found.message == "not judged: 9 rows match, 50 are needed"
+    assert found.message == "not judged: 9 of 400 rows match where wind: [0, 1]; 50 are needed"
     assert one(check | {"min_rows": 5}, windy).passed is False
     result = run(
         TypeAdapter(tuple[Check, ...]).validate_python([check | {"name": "mine"}]), SCHEMA, table(), windy, rng=np.random.default_rng(0)
     )
     assert result.passed is True
-    assert rules(result)[0] == (True, "check 'mine' not judged: 9 rows match, 50 are needed")
+    assert rules(result)[0] == (True, "check 'mine' not judged: 9 of 400 rows match where wind: [0, 1]; 50 are needed")
 
 
 def test_a_category_that_the_table_lacks_is_not_judged():
     found = one({"kind": "range", "where": {"carrier": "OO"}, "decision": 1}, windy)
     assert (found.passed, found.rows, found.share) == (None, 0, None)
+    assert found.message == "not judged: 0 of 400 rows match where carrier: 'OO'; 50 are needed"
+
+
+def test_rows_that_match_and_cannot_be_tried_are_told_apart():
+    matrix = table()
+    matrix[5:, 2] = np.nan
+    found = one({"kind": "invariance", "features": ["carrier"]}, windy, matrix=matrix)
+    assert found.message == "not judged: 400 rows were looked at, 5 of them could be tried; 50 are needed"
+    found = one(
+        {"kind": "invariance", "features": ["carrier"], "where": {"wind": [0, None], "carrier": ["UA", None]}}, windy, matrix=matrix
+    )
+    assert found.message.startswith(
+        "not judged: 396 of 400 rows match where wind: [0, null]; carrier: [UA, null], 1 of them could be tried;"
+    )
 
 
 def test_an_example_row_gets_its_answer():
