@@ -135,14 +135,19 @@ def compare(
         When the validation rows have one class only.
     """
     need_classes(label, trial.valid.y)
-    keeps = partial(_sureness, label, trial, chosen.keep_gain, seed)
+    drawn = partial(_resampled, label, trial, seed)
+    others = None if trial.baseline is None else (drawn(trial.teacher), drawn(trial.baseline))
+
+    def sureness(scores: Floats) -> float | None:
+        return None if others is None else _sureness(chosen.keep_gain, drawn(scores), *others)
+
     sizes = sorted(set(chosen.sizes))
     tries: list[_Tried] = []
     for number, lesson in enumerate(LESSONS):
         native = teach(label, lesson, trial.train, trial.taught, chosen, rounds=sizes[-1], seed=seed, threads=threads)
         if number == 0:
             sizes = [size for size in sizes if size == sizes[0] or is_fast(_prefix_graph(label, native, size))]
-        tries += [_judge(label, lesson, rounds, native, trial, keeps) for rounds in sizes]
+        tries += [_judge(label, lesson, rounds, native, trial, sureness) for rounds in sizes]
     best = _pick(tries)
     record = Distilled(
         taught_by=best.record.taught_by,
@@ -240,7 +245,7 @@ class _Tried(NamedTuple):
     scores: Matrix
 
 
-def _judge(label: Label, lesson: Lesson, rounds: int, native: bytes, trial: Trial, sureness: Callable[[Floats], float]) -> _Tried:
+def _judge(label: Label, lesson: Lesson, rounds: int, native: bytes, trial: Trial, sureness: Callable[[Floats], float | None]) -> _Tried:
     scores = _prefix_scores(native, rounds, trial.valid.X)
     found = calibrations.choose(label, trial.valid.y, scores, kinds=calibrations.SMOOTH).calibration
     given = adjust(label, found, scores)
@@ -272,17 +277,16 @@ _NO_GAIN: Final = 2e-3
 """Less than this, relative, is no gain of which a share could be kept."""
 
 
-def _sureness(label: Label, trial: Trial, keep_gain: float, seed: int, scores: Floats) -> float:
-    """How often, of resamples by blocks of neighbours, `scores` keep that share of the gain."""
-    assert trial.baseline is not None
-    gained = bootstrap.resampled(
-        label,
-        _GAIN[label.task],
-        trial.valid.y,
-        ((1.0, scores), (-keep_gain, trial.teacher), (keep_gain - 1.0, trial.baseline)),
-        rng=np.random.default_rng(seed),
-    )
-    return float((gained >= 0).mean())
+def _resampled(label: Label, trial: Trial, seed: int, scores: Matrix | Floats) -> Floats:
+    """Resamples of the metric that the gain is in; the same ones for all scores."""
+    return bootstrap.resampled(label, _GAIN[label.task], trial.valid.y, scores, rng=np.random.default_rng(seed))
+
+
+def _sureness(keep_gain: float, scores: Floats, teacher: Floats, baseline: Floats) -> float:
+    """The share of resamples, of those that tell it, in which `scores` keep that share of the gain."""
+    spare = scores - keep_gain * teacher - (1 - keep_gain) * baseline
+    told = spare[np.isfinite(spare)]
+    return float((told >= 0).mean()) if len(told) else 0.0
 
 
 def _pick(tries: Sequence[_Tried]) -> _Tried:

@@ -6,9 +6,10 @@ underconfident even when its members are calibrated (Ranjan & Gneiting 2010, JRS
 after it mends just that.
 
 Learned on out-of-fold scores in order of time: every row was scored by members fitted on earlier rows only, and their effort
-(rounds, epochs) was found on earlier rows too. Learning weights must prove itself against every single member: weights of every other run of rows are tried on the runs between, and if the mixture is shown to
-lose to a member alone, by more than a standard error, that member gets all the weight. Otherwise the weights are those of all
-rows, where no member can be better, for each is one of the blends. Both rest on all validation rows: of the newest half alone, on flights, days of bad weather decided (docs/decisions/015).
+(rounds, epochs) was found on earlier rows too. Learning weights must prove itself against every single member: weights of every
+other run of rows are tried on the runs between, and if the mixture is shown to lose to a member alone, by more than a standard error,
+that member gets all the weight. Otherwise the weights are those of all rows, where no member can be better, for each is one of the
+blends. Both rest on all validation rows: of the newest half alone, on flights, days of bad weather decided (docs/decisions/015).
 """
 
 from __future__ import annotations

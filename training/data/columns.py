@@ -78,15 +78,22 @@ def is_time(name: str, column: pa.ChunkedArray) -> bool:
 
 
 def comma_number(column: pa.ChunkedArray | pa.Array) -> str | None:
-    """The first number with a decimal comma in a column of text that seems to hold such numbers; None in any other.
+    """The first number that can only have a decimal comma, in a column of text that seems to hold such numbers; None in any other.
+
+    Where all have three digits after it, the comma may part thousands.
 
     >>> comma_number(pa.chunked_array([["12", "1.234,5", None]])), comma_number(pa.chunked_array([["1,5", "a, b"]]))
     ('1.234,5', None)
+    >>> comma_number(pa.chunked_array([["1,234", "12,500"]]))
     """
     if not _is_text(column.type):
         return None
     sample = [value.strip() for value in _sample(column) if value]
-    return next((v for v in sample if "," in v), None) if all(map(_COMMA_NUMBER.match, sample)) else None
+    decimal = (v for v in sample if "," in v and len(v.rpartition(",")[2]) != _THOUSAND_DIGITS)
+    return next(decimal, None) if all(map(_COMMA_NUMBER.match, sample)) else None
+
+
+_THOUSAND_DIGITS: Final = 3
 
 
 def _judge(name: str, column: pa.ChunkedArray, target: Target) -> Judged:

@@ -7,7 +7,7 @@ runs of neighbouring rows serve as blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -92,25 +92,16 @@ def bootstrap_improvement(
     return Interval(estimate=gain(np.ones(len(y))), lower=float(lower), upper=float(upper))
 
 
-def resampled(
-    label: Label, metric: str, y: Floats, terms: Sequence[tuple[float, Matrix | Floats]], *, rng: np.random.Generator, resamples: int = 200
-) -> Floats:
-    """A sum of several models' metrics, better ones being larger, on resamples of the same rows.
-
-    Parameters
-    ----------
-    terms
-        Factor and scores of each model; rows are in order of time, and equal runs of neighbours are the blocks.
+def resampled(label: Label, metric: str, y: Floats, scores: Matrix | Floats, *, rng: np.random.Generator, resamples: int = 200) -> Floats:
+    """A metric on resamples of rows in order of time; equal runs of neighbours are the blocks. Equal `rng`s draw equal resamples.
 
     Returns
     -------
-    float64 of at most `resamples` numbers: those of resamples on which the metric is defined.
+    float64 (resamples,): negated where less is better; NaN where a resample does not tell it.
     """
     sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
-    values = [(sign * factor, weighted_metric(label, metric, y, scores)) for factor, scores in terms]
     blocks = block_of(np.arange(len(y), dtype=np.float64))
-    drawn = np.asarray(_draws(blocks, rng, resamples, lambda weights: sum(factor * value(weights) for factor, value in values)))
-    return np.asarray(drawn[np.isfinite(drawn)], dtype=np.float64)
+    return sign * np.array(_draws(blocks, rng, resamples, weighted_metric(label, metric, y, scores)))
 
 
 def _draws(blocks: npt.NDArray[np.int64], rng: np.random.Generator, resamples: int, value: Weighted) -> list[float]:

@@ -145,7 +145,8 @@ def fit_group(
             storage.remove_tree(f"{place}/{run}")  # a driver that was killed does not come here
     logger.info("fitted, in seconds: %s", result.metrics)
     nothing = Rows(np.empty((0, 0), dtype=np.float32), np.empty(0))
-    return fit_all(members, nothing, Cuts(Fold(0, 0), [Fold(0, 0)] * folds), Crew(), done=done)  # nothing is left to do: it only sorts them
+    cuts = Cuts(Fold(0, 0), [Fold(0, 0)] * folds)
+    return fit_all(members, nothing, cuts, Crew(), done=done)  # nothing is left to do: it only sorts them
 
 
 def _scaling(training: Training) -> ScalingConfig:

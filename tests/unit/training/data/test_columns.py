@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.columns import is_time, judge, target_of, widen
+from training.data.columns import comma_number, is_time, judge, target_of, widen
 from training.data.frame import LARGEST
 
 N = 400
@@ -135,3 +135,8 @@ def test_a_widened_range_holds_what_was_seen(low, width):
     wide = widen(low, low + width, whole=False)
     assert wide[0] <= low
     assert low + width <= wide[1]
+
+
+def test_a_comma_before_three_digits_may_part_thousands_and_is_not_called_decimal():
+    assert comma_number(pa.chunked_array([["1,234", "12,500"]])) is None
+    assert comma_number(pa.chunked_array([["1,234", "12,5"]])) == "12,5"
