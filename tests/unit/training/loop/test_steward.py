@@ -108,9 +108,10 @@ class World:
         return make_settings(self.root).model_copy(update={"loop": Loop(**chosen), "gate": gate, "data": data})
 
     def add(self, run: str, *, bias: float, until: float) -> Pointer:
+        if known := self.registry.find(run):  # its folder may be being read: what is registered is never written to again
+            return known
         folder = self.root / "bundles" / run
-        if not folder.exists():
-            make_bundle(folder, bias=bias)
+        make_bundle(folder, bias=bias)
         (folder / "lineage.json").write_text(json.dumps({"until": until}))
         return self.registry.register(run, folder, bundle.seal(folder, model=MODEL, created=CREATED))
 
