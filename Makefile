@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo serve test check bench bench-serving bench-changes bench-overload bench-request bench-batch bench-guarantee bench-quality bench-training bench-network bench-threads clean
+.PHONY: help setup demo serve phoenix test check bench bench-serving bench-changes bench-overload bench-request bench-batch bench-guarantee bench-quality bench-training bench-network bench-threads bench-explain clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,7 +30,16 @@ serve: $(STAMP) ## train the flights model if there is none, and serve it
 	@$(BIN)/homeostat status configs/flights.yaml --quiet || $(BIN)/homeostat train configs/flights.yaml
 	@$(BIN)/homeostat serve configs/flights.yaml
 
+phoenix: $(STAMP) ## a Phoenix server that shows spans of requests, retrains and verdicts, until Ctrl-C
+	@mkdir -p var/phoenix
+	@echo "Phoenix keeps its data in var/phoenix and will answer at http://127.0.0.1:6006; Ctrl-C ends it."
+	@echo "To send it spans, add this line to a model's YAML and serve the model:"
+	@echo "  tracing: {endpoint: 'http://127.0.0.1:6006'}"
+	@PYTHONWARNINGS=ignore PHOENIX_WORKING_DIR=$(CURDIR)/var/phoenix PHOENIX_HOST=127.0.0.1 PHOENIX_LOG_MIGRATIONS=false PHOENIX_ALLOW_EXTERNAL_RESOURCES=false \
+	  PHOENIX_DISABLE_AGENT_ASSISTANT=true PHOENIX_ENABLE_MCP_SERVER=false PHOENIX_ALLOWED_SANDBOX_PROVIDERS=NONE $(BIN)/phoenix serve
+
 test: $(STAMP) ## all tests: unit, integration, e2e, conformance
+	@.ci/packages
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest tests/unit tests/test_architecture.py -q -n 2 --dist loadfile
 	@$(BIN)/python -m pytest tests/integration tests/e2e tests/conformance -q
 
@@ -39,9 +48,9 @@ check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
+	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py cluster/explaining serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
 
-bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-quality bench-batch bench-training bench-threads ## all benchmarks; QUICK=1 for short ones
+bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-explain bench-quality bench-batch bench-training bench-threads ## all benchmarks; QUICK=1 for short ones
 
 bench-serving: $(STAMP) ## requests a second and latency, beside peers and the limit
 	@$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick)
@@ -57,6 +66,9 @@ bench-request: $(STAMP) ## where the time of one request goes
 
 bench-guarantee: $(STAMP) ## how often the cascade's promise is broken, and how soon the audit says so
 	@$(BIN)/python -m benchmarks.guarantee $(if $(QUICK),--quick)
+
+bench-explain: $(STAMP) ## rows explained a second, beside the lime and shap packages
+	@$(BIN)/python -m benchmarks.explain $(if $(QUICK),--quick)
 
 bench-quality: $(STAMP) ## how good the models are, beside tuned peers, on five data sets; about 45 minutes
 	@$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick)

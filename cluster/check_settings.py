@@ -1,6 +1,6 @@
 """The section of a model's YAML that lists checks of its behaviour, and what of it a schema can refuse.
 
-`training.judging.checks` runs them. Kinds after Ribeiro et al. 2020 (ACL, "Beyond Accuracy: Behavioral Testing of NLP Models
+`monitoring.checks` runs them. Kinds after Ribeiro et al. 2020 (ACL, "Beyond Accuracy: Behavioral Testing of NLP Models
 with CheckList"): invariance, direction (here `monotonic`), and minimal functionality (here `range` and `row`).
 """
 

@@ -65,7 +65,8 @@ class Verdict(Record, frozen=True, kw_only=True):
     model: str
     bundle: str
     kind: str
-    """`feature_drift`, `prediction_drift`, `performance`, `quality` or `cascade`."""
+    """Tested within the alarm budget: `feature_drift`, `prediction_drift`, `performance`, `quality`, `cascade`. Told beside them:
+    `performance_so_far`, `estimate`, `fairness`, `stability`, `correctness`."""
     name: str
     """The feature, or the metric."""
     window_start: float
@@ -82,6 +83,9 @@ class Verdict(Record, frozen=True, kw_only=True):
     """Evidence accumulated over windows; an alarm is raised at the budget's threshold."""
     alarm: bool = False
     message: str = ""
+    lower: float | None = None
+    """Bounds of `value`, or of what it is an estimate of; None where there are none."""
+    upper: float | None = None
 
 
 class RetrainRequest(Record, frozen=True, kw_only=True):

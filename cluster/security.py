@@ -5,6 +5,8 @@ Today a deployment is open or guarded by one bearer token; keys, roles and limit
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import os
 from collections.abc import Mapping
@@ -60,3 +62,27 @@ class Authenticator:
         if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
             raise Unauthenticated("this service needs a token; send the header: Authorization: Bearer TOKEN")
         return BEARER
+
+    def identify_reader(self, headers: Mapping[bytes, bytes]) -> Principal:
+        """The caller of a page that changes nothing: as `identify`, or a browser that asks its user (HTTP Basic, RFC 7617).
+
+        Any user name goes; the password is the token. Only for pages: what a browser was told once it sends with every request to this
+        host, those that another site's page makes included, so nothing that acts may take it.
+
+        Raises
+        ------
+        Unauthenticated
+            When a token is required and the header does not carry it.
+        """
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"basic":
+            return self.identify(headers)
+        return self.identify({b"authorization": b"Bearer " + _password(given)})
+
+
+def _password(given: bytes) -> bytes:
+    """Of Basic's `user:password`; empty when it is not that."""
+    try:
+        return base64.b64decode(given.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""

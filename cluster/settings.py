@@ -18,8 +18,10 @@ from cluster.check_settings import Check, check_names
 from cluster.errors import ConfigError
 from cluster.fairness_settings import Fairness
 from cluster.member_settings import Members
+from cluster.monitoring_settings import Webhook
 from cluster.schema import OWN_COLUMNS, Duration, FeatureSchema, Period, Section, Task, format_duration
 from cluster.serving_settings import Serving
+from cluster.tracing_settings import Tracing
 from cluster.training_settings import Distillation, Gate, Training
 
 
@@ -58,6 +60,8 @@ class Monitoring(Section):
     """Where the monitor's figures are served, without a token; 0.0.0.0 for all interfaces."""
     poll_s: float = Field(default=0.5, gt=0)
     """Seconds between looks at the journal."""
+    webhook: Webhook | None = None
+    """Who is told of each alarm; null: nobody."""
 
 
 class Loop(Section):
@@ -145,6 +149,7 @@ class Settings(Section):
     serving: Serving = Serving()
     monitoring: Monitoring = Monitoring()
     loop: Loop = Loop()
+    tracing: Tracing = Tracing()
     places: Places = Places()
 
     @model_validator(mode="after")

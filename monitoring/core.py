@@ -1,29 +1,36 @@
 """The monitor without Ray: tails the journal, judges windows that are over, writes verdicts, rebuilds itself.
 
 Truth is in the journal and the verdict log; everything here can be lost. A new `MonitorCore` reads both from the
-beginning and stands where the old one stood.
+beginning and stands where the old one stood: what it says depends on when entries were received, not on when it read them.
 """
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import msgspec
 import numpy as np
 
 from cluster import storage
+from cluster.bundle import Bundle
 from cluster.journal import FRAME_OVERHEAD, Entry, Tail
 from cluster.records import Pointer, Verdict
 from cluster.settings import Settings
-from monitoring import drift, looks, performance, view
+from monitoring import brought, drift, live, looks, performance, view
 from monitoring.agreement import Audits, Promise
-from monitoring.collector import Collector, Key, Window
+from monitoring.brought import Brought, Models
+from monitoring.closings import NEVER, Closings
+from monitoring.collector import Collector, Key, Rows, Window
+from monitoring.said import Figure, Live
 from monitoring.sketches import Summary
+from monitoring.slices import Slice
 from monitoring.verdicts import LookKind, VerdictLog, WindowVerdicts
 
 _CHUNK_BYTES: Final = 32 << 20
@@ -44,22 +51,30 @@ class MonitorCore:
     """
 
     def __init__(self, settings: Settings, *, locate: Callable[[str], Pointer], cache: Path | None = None) -> None:
+        self._settings = settings
         self._model = settings.model
         self._monitoring = settings.monitoring
-        self._delay_s = settings.columns.label.delay.total_seconds()
         self._window_s = settings.monitoring.window.total_seconds()
-        self._lateness_s = settings.monitoring.lateness.total_seconds()
+        lateness_s, delay_s = settings.monitoring.lateness.total_seconds(), settings.columns.label.delay.total_seconds()
+        self._waits_s = {"drift": lateness_s, "performance": lateness_s + delay_s}
+        self._closings = Closings(window_s=self._window_s, waits_s=self._waits_s)
         self._threshold = drift.threshold_of(settings.monitoring.one_false_alarm_in, settings.monitoring.window)
         self._is_audited = settings.serving.cascade.audit_share > 0
         self._locate = locate
         self._cache = cache or Path(settings.places.work(settings.model)) / "monitor"
         self._views: dict[str, view.View] = {}
+        self._brought: dict[str, Brought] = {}
+        self._pointers: dict[str, Pointer] = {}
+        self._models = Models(self._pointer, self._cache)
         self._journal = settings.places.journal(settings.model)
         self._tail = Tail(self._journal)
+        self._scout: Tail | None = None
         self._read_to: dict[str, int] = {}
         self._unread: list[Entry] = []
         self._log = VerdictLog(settings.places.verdicts(settings.model))
         self._states: dict[str, drift.State] = {}
+        self._live: dict[str, Live] = {}
+        """By bundle, in the order in which they were first judged."""
         self._through: dict[str, float] = {"drift": -math.inf, "performance": -math.inf}
         self._judged: set[tuple[Key, str]] = set()
         self._sequence = 0
@@ -70,7 +85,9 @@ class MonitorCore:
         for record in self._log.read():
             self._remember(record)
         self._rows_logged = sum(record.rows for record in self._log.read() if record.look == "drift")  # read again, they are not late
-        self._collector = Collector(self._view, window_s=self._window_s, accepts=self._accepts)
+        self._collector = Collector(
+            self._view, window_s=self._window_s, accepts=self._accepts, closings=self._closings, slices_of=self._slices
+        )
 
     def poll(self) -> None:
         """Take in what the journal has gained and judge the windows that are over.
@@ -80,21 +97,43 @@ class MonitorCore:
         JournalCorrupt, StorageError, RegistryError
             Nothing is lost: the next call takes up where this one failed.
         """
+        self._read_all()
+        until = self._closings.watermark
+        if self._due_windows(until):
+            self._read_all()  # segments are not read at one moment: what was written before the entry that closes a window is here now
+        self._collector.forget_early()
+        self._judge_all(until)
+
+    def _read_all(self) -> None:
+        """Take in all that has been written to any segment."""
         self._take()  # what an earlier call had read and could not use
         while self._take_next() > _CHUNK_BYTES // 2:  # less: the budget was not used up, every segment was read to its end
             pass
-        self._collector.forget_early()
-        self._judge_all()
+        self._scout = None
 
     def _take_next(self) -> int:
         """Read and take one chunk; returns its bytes."""
         for entry in self._tail.read(most_bytes=_CHUNK_BYTES):
             self._unread.append(entry)  # one by one: what was read before an error is kept
         size = sum(FRAME_OVERHEAD + len(entry.body) for entry in self._unread)
+        if size > _CHUNK_BYTES // 2:
+            self._look_ahead()
         self._take()
         return size
 
+    def _look_ahead(self) -> None:
+        """Learn which windows are closed by what lies behind this chunk, before its rows are taken."""
+        if self._scout is None:
+            self._scout = copy.deepcopy(self._tail)
+        ahead = True
+        while ahead:
+            entries = list(self._scout.read(most_bytes=_CHUNK_BYTES))
+            self._collector.scout(entries)
+            ahead = bool(entries)
+
     def _take(self) -> None:
+        if len(self._unread) > _CHUNK_FRAMES:
+            self._collector.scout(self._unread)
         while self._unread:
             chunk = self._unread[:_CHUNK_FRAMES]
             with _no_cyclic_collection():
@@ -114,7 +153,7 @@ class MonitorCore:
         """Counts and marks, JSON-compatible."""
         joined, waiting = self._collector.joined()
         newest = max(self.latest.values(), key=lambda record: record.sequence, default=None)
-        watermark = float(self._collector.watermark)
+        watermark = self._closings.watermark
         return {
             "model": self._model,
             "rows": self._collector.rows,
@@ -140,24 +179,39 @@ class MonitorCore:
 
     def _view(self, version: str) -> view.View:
         if version not in self._views:
-            self._views[version] = view.load(self._locate(version), self._cache)
+            pointer = self._pointer(version)
+            loaded = view.load(pointer, self._cache)
+            self._brought[version] = brought.read(storage.fetch_folder(pointer.uri, self._cache), loaded.schema)
+            self._views[version] = loaded
         return self._views[version]
+
+    def _pointer(self, version: str) -> Pointer:
+        """Asked once: a version never moves."""
+        if version not in self._pointers:
+            self._pointers[version] = self._locate(version)
+        return self._pointers[version]
+
+    def _slices(self, version: str) -> tuple[Slice, ...]:
+        self._view(version)
+        return self._brought[version].slices
 
     def _accepts(self, key: Key, look: str) -> bool:
         return key.start >= self._through[look] and (key, look) not in self._judged
 
     def _due(self, key: Key, look: str) -> float:
-        return key.start + self._window_s + self._lateness_s + (self._delay_s if look == "performance" else 0.0)
+        return key.start + self._window_s + self._waits_s[look]
 
-    def _judge_all(self) -> None:
-        """Judge in order of due time, so that the verdicts do not depend on how often the journal was read."""
+    def _judge_all(self, until: float) -> None:
+        for _, key, look in self._due_windows(until):
+            record = self._look_at_drift(key) if look == "drift" else self._look_at_performance(key)
+            self._remember(self._log.append(record))
+            self._collector.close(key, look)
+
+    def _due_windows(self, until: float) -> list[tuple[float, Key, LookKind]]:
+        """In order of due time, so that the verdicts do not depend on how often the journal was read."""
         due: list[tuple[float, Key, LookKind]] = [(self._due(key, "drift"), key, "drift") for key in self._collector.windows]
         due += [(self._due(key, "performance"), key, "performance") for key in self._collector.labels]
-        for when, key, look in sorted(due):
-            if when <= self._collector.watermark:
-                record = self._look_at_drift(key) if look == "drift" else self._look_at_performance(key)
-                self._remember(self._log.append(record))
-                self._collector.close(key, look)
+        return sorted((when, key, look) for when, key, look in due if when <= until and self._closings.of(key.start, look) < NEVER)
 
     def _look_at_drift(self, key: Key) -> WindowVerdicts:
         window, seen = self._collector.windows[key], self._view(key.bundle)
@@ -165,21 +219,57 @@ class MonitorCore:
         few = window.rows < self._monitoring.min_rows
         found = [] if few else looks.drift_looks(seen.profile, seen.sketcher, window.summary, min_rows=self._monitoring.min_rows)
         found += looks.agreement_looks(self._promise(key.bundle), self._collector.audits.get(key, Audits()))
-        return self._record(key, "drift", found, rows=window.rows)
+        record, remembered = self._record(key, "drift", found, rows=window.rows), self._live.get(key.bundle, Live())
+        if few:
+            return self._with_said(record, [], remembered)
+        model, before = self._models.get(key.bundle), self._before(key.bundle)
+        rows = self._collector.rows_of(key, "drift")
+        return self._with_said(record, *live.once_over(self._scene(key), window, rows, remembered, model=model, before=before))
 
     def _look_at_performance(self, key: Key) -> WindowVerdicts:
-        seen, window = self._view(key.bundle), self._collector.labels.get(key, Window())
-        scores, y = self._collector.labelled(key)
-        known = ~np.isnan(y)
-        scores, y = scores[known], y[known]
-        if len(y) < self._monitoring.min_rows:
-            return self._record(key, "performance", [], rows=window.rows, labelled=len(y))
+        seen, window, rows = self._view(key.bundle), self._collector.labels.get(key, Window()), self._collector.rows_of(key, "performance")
+        known = np.zeros(0, np.bool_) if rows is None else ~np.isnan(rows.y)
+        if rows is None or known.sum() < self._monitoring.min_rows:
+            return self._with_said(
+                self._record(key, "performance", [], rows=window.rows, labelled=int(known.sum())), [], self._forgotten(key)
+            )
+        scores, y = rows.scores[known], rows.y[known]
         found = looks.performance_looks(seen.profile, seen.schema.label, scores, y)
         record = self._record(key, "performance", found, rows=window.rows, labelled=len(y))
         measured = performance.measure(seen.schema.label, scores, y)
         told = {verdict.name for verdict in record.verdicts}
         more = [self._measured(record, name, value, seen) for name, value in measured.items() if name not in told]
-        return _with_verdicts(record, record.verdicts + more)
+        return self._with_said(_with_verdicts(record, record.verdicts + more), *self._labelled(key, rows))
+
+    def _labelled(self, key: Key, rows: Rows) -> tuple[list[Figure], Live]:
+        return live.once_labelled(self._scene(key), rows, self._live.get(key.bundle, Live()))
+
+    def _forgotten(self, key: Key) -> Live:
+        return self._live.get(key.bundle, Live()).labelled(key.start)
+
+    def _scene(self, key: Key) -> live.Scene:
+        """With chance of its own, the same whenever the window is judged."""
+        rng = np.random.default_rng([int(abs(key.start)), crc32(key.bundle.encode())])
+        return live.Scene(self._settings, self._view(key.bundle), self._brought[key.bundle], key.start, rng)
+
+    def _before(self, version: str) -> Bundle | None:
+        """The bundle that was first judged just before this one."""
+        order = list(self._live)
+        place = order.index(version) if version in order else len(order)
+        return self._models.get(order[place - 1]) if place else None
+
+    def _with_said(self, record: WindowVerdicts, figures: list[Figure], remembered: Live) -> WindowVerdicts:
+        told = [
+            Verdict(
+                model=self._model,
+                bundle=record.bundle,
+                window_start=record.window_start,
+                window_end=record.window_end,
+                **figure._asdict(),
+            )
+            for figure in figures
+        ]
+        return msgspec.structs.replace(record, verdicts=record.verdicts + told, live=remembered)
 
     def _record(self, key: Key, look: LookKind, found: list[drift.Look], *, rows: int, labelled: int = 0) -> WindowVerdicts:
         state, findings, alarm = self._states.get(key.bundle, drift.State()), list[drift.Finding](), None
@@ -198,9 +288,19 @@ class MonitorCore:
             evidence=self._evidence(key.bundle, state) if alarm is None else alarm.evidence,
             threshold=self._threshold,
             alarm=alarm,
+            cells={} if alarm is None else self._cells(key, alarm),
             state=state,
         )
         return _with_verdicts(record, [self._verdict(record, finding) for finding in findings])
+
+    def _cells(self, key: Key, alarm: drift.Alarm) -> dict[str, list[int]]:
+        """How the window's rows lay in the columns that an alarm blames, while their histograms are held."""
+        window, seen = self._collector.windows.get(key), self._view(key.bundle)
+        if window is None or window.summary is None:
+            return {}
+        told = [metric for metric in seen.profile.metrics if metric.key in alarm.blamed and metric.kind != "association"]
+        blamed = {metric.column for metric in told if metric.column >= 0}
+        return {seen.profile.columns[j].name: seen.sketcher.cells_of(window.summary, j).tolist() for j in sorted(blamed)}
 
     def _promise(self, version: str) -> Promise | None:
         """What a bundle's cascade promises, while rows are audited."""
@@ -253,6 +353,7 @@ class MonitorCore:
         self._through[record.look] = max(self._through[record.look], record.window_start)
         self._sequence = max(self._sequence, record.sequence + 1)
         self._states[record.bundle] = record.state
+        self._live[record.bundle] = record.live
         self._joined += record.labelled
         if record.alarm is not None:
             self.alarms.append(record)

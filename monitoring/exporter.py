@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from cluster.records import Verdict
 from monitoring import agreement
+from monitoring.live_gauges import live_metrics
 from monitoring.verdicts import WindowVerdicts
 
 _log = logging.getLogger(__name__)
@@ -32,17 +33,22 @@ _COUNTERS = {
     "labels_joined": ("homeostat_labels_joined", "Rows whose label came before their window's performance was judged."),
     "windows_judged": ("homeostat_windows_judged", "Windows judged for drift."),
     "alarms": ("homeostat_alarms", "Alarms raised, within the budget of monitoring.one_false_alarm_in."),
+    "errors": ("homeostat_monitor_errors", "Looks at the journal that failed and were tried again, since the monitor began."),
 }
 _GAUGES = {
     "labels_waiting": ("homeostat_labels_waiting", "Rows whose label has not come and is still awaited."),
     "watermark": ("homeostat_watermark_timestamp_seconds", "Largest event time seen, seconds since 1970."),
     "journal_lag_bytes": ("homeostat_journal_lag_bytes", "Bytes of the journal that are not read yet."),
+    "notifications_waiting": ("homeostat_notifications_waiting", "Alarms that the receiver of monitoring.webhook has not accepted yet."),
 }
 _BOUNDS = ("estimate", "lower", "upper", "promised")
+_TESTED = ("feature_drift", "prediction_drift", "performance", "quality", "cascade")
+"""Kinds that may carry evidence."""
 _BY_KIND = {
     "feature_drift": ("homeostat_feature_drift_ratio", "Share of rows in other cells than on the reference, latest window."),
     "prediction_drift": ("homeostat_prediction_drift_ratio", "The same for predictions."),
     "performance": ("homeostat_performance", "Metrics of the latest window whose labels are known."),
+    "performance_expected": ("homeostat_performance_expected", "The same metrics on the reference."),
     "quality": ("homeostat_quality_ratio", "Share of rows missing, of unknown category or outside the range, latest window."),
 }
 
@@ -76,11 +82,12 @@ class Figures(Collector):
         model = str(status["model"])
         for key, (name, text) in _COUNTERS.items():
             counter = CounterMetricFamily(name, text, labels=["model"])
-            counter.add_metric([model], float(str(status[key])))
+            if status.get(key) is not None:  # the core alone knows neither its own failures nor who is told
+                counter.add_metric([model], float(str(status[key])))
             yield counter
         for key, (name, text) in _GAUGES.items():
             gauge = GaugeMetricFamily(name, text, labels=["model"])
-            if status[key] is not None:
+            if status.get(key) is not None:
                 gauge.add_metric([model], float(str(status[key])))
             yield gauge
         yield from _verdict_metrics(model, _current(latest))
@@ -97,6 +104,7 @@ def _verdict_metrics(model: str, records: list[WindowVerdicts]) -> Iterator[Metr
         "feature_drift": ["model", "bundle", "feature"],
         "prediction_drift": ["model", "bundle", "output"],
         "performance": ["model", "bundle", "metric"],
+        "performance_expected": ["model", "bundle", "metric"],
         "quality": ["model", "bundle", "feature", "fault"],
     }
     families = {kind: GaugeMetricFamily(name, text, labels=labels[kind]) for kind, (name, text) in _BY_KIND.items()}
@@ -110,13 +118,17 @@ def _verdict_metrics(model: str, records: list[WindowVerdicts]) -> Iterator[Metr
         for verdict in record.verdicts:
             if verdict.value is not None and verdict.kind in families:
                 families[verdict.kind].add_metric([model, verdict.bundle, *_names(verdict)], verdict.value)
-            evidence.add_metric([model, verdict.bundle, verdict.kind, verdict.name], verdict.evidence)
+            if verdict.expected is not None and verdict.kind == "performance":
+                families["performance_expected"].add_metric([model, verdict.bundle, verdict.name], verdict.expected)
+            if verdict.kind in _TESTED:
+                evidence.add_metric([model, verdict.bundle, verdict.kind, verdict.name], verdict.evidence)
     if records:
         threshold.add_metric([model], records[0].threshold)
     yield from families.values()
     yield _disagreement(model, records)
     yield evidence
     yield threshold
+    yield from live_metrics(model, records)
 
 
 def _disagreement(model: str, records: list[WindowVerdicts]) -> Metric:

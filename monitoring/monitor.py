@@ -5,12 +5,13 @@ It reads the journal by itself; nobody sends it rows. Killed, it is started agai
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -19,8 +20,12 @@ from cluster.records import Pointer
 from cluster.registry import Registry
 from cluster.runtime import NAMESPACE, monitor_name
 from cluster.settings import Settings
+from monitoring import courier, traces
 from monitoring.core import MonitorCore
 from monitoring.exporter import Exporter, Snapshot
+
+if TYPE_CHECKING:
+    from monitoring.dashboard.pages import Pages
 
 _logger = logging.getLogger(__name__)
 
@@ -45,10 +50,14 @@ class Monitor:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._errors = 0
-        self._core = MonitorCore(self._settings, locate=locate or Registry(self._settings).locate, cache=Path(cache) if cache else None)
+        self._locate = locate or Registry(self._settings).locate
+        self._cache = Path(cache) if cache else None
+        self._core = MonitorCore(self._settings, locate=self._locate, cache=self._cache)
+        self._traces = traces.of_verdicts(self._settings)
+        self._courier = courier.of_alarms(self._settings, self._core.alarms)
         self._snapshot = self._look()
         chosen = self._settings.monitoring
-        self._exporter = Exporter(lambda: self._snapshot, port=chosen.metrics_port, host=chosen.metrics_host)
+        self._exporter = Exporter(self._figures, port=chosen.metrics_port, host=chosen.metrics_host)
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         self._thread.start()
 
@@ -58,7 +67,11 @@ class Monitor:
 
     def status(self) -> dict[str, object]:
         """Counts and marks after the last look at the journal, see `MonitorCore.status`; and the port metrics are served on, or None."""
-        return self._snapshot.status | {"pid": os.getpid(), "errors": self._errors, "metrics_port": self._exporter.port}
+        return self._figures().status | {"pid": os.getpid(), "metrics_port": self._exporter.port}
+
+    def page(self, path: str, query: dict[str, str]) -> tuple[int, str, bytes]:
+        """What a browser gets for a path of the page: status, content type and body; see `monitoring.dashboard.pages`."""
+        return self._pages.answer(path, query)
 
     def catch_up(self) -> dict[str, object]:
         """Process everything written to the journal before this call, judge what is over, and return the status."""
@@ -70,6 +83,15 @@ class Monitor:
         self._stop.set()
         self._thread.join()
         self._exporter.close()
+        if self._courier is not None:
+            self._courier.stop()
+
+    @functools.cached_property
+    def _pages(self) -> Pages:
+        from monitoring.dashboard.pages import Pages  # it draws; nobody who never looks waits for that
+
+        cache = self._cache or Path(self._settings.places.work(self._settings.model)) / "monitor"
+        return Pages(self._settings, locate=self._locate, cache=cache, status=self.status)
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.monitoring.poll_s):
@@ -83,6 +105,15 @@ class Monitor:
         with self._lock:
             self._core.poll()
             self._snapshot = self._look()
+            if self._traces is not None:
+                self._traces.look(self._snapshot.status["looks"])
+            if self._courier is not None:
+                self._courier.offer(self._core.alarms)
+
+    def _figures(self) -> Snapshot:
+        """The latest look, and what has gone wrong since."""
+        told: dict[str, object] = {} if self._courier is None else {"notifications_waiting": self._courier.waiting}
+        return Snapshot(self._snapshot.status | {"errors": self._errors} | told, self._snapshot.latest)
 
     def _look(self) -> Snapshot:
         return Snapshot(self._core.status(), list(self._core.latest.values()))

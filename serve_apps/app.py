@@ -20,20 +20,20 @@ from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cluster import tracing
 from cluster.bundle import Bundle
 from cluster.errors import ConfigError, HomeostatError, NoChampion, Unavailable
 from cluster.registry import read_pointers
 from cluster.schema import Matrix
 from cluster.serving_settings import Scaling
 from cluster.settings import Settings, load, parse
-from serve_apps import loading, placement, shortcut
+from serve_apps import loading, placement, shortcut, traces
 from serve_apps.access_log import AccessLog
 from serve_apps.autoscaling import BUSY
 from serve_apps.cascade import AskEnsemble
 from serve_apps.endpoints.oip_grpc import OipService
 from serve_apps.ensemble import Ensemble
 from serve_apps.follower import Export, Follower
-from serve_apps.gateway import Gateway
 from serve_apps.metrics import AuditMetrics, EnsembleMetrics, GatewayMetrics
 from serve_apps.periodic import Periodic
 from serve_apps.placement import Placement
@@ -66,6 +66,8 @@ def build(args: dict[str, str]) -> Application:
         raise ConfigError(f"serve_apps.app:build takes one argument, config=PATH of the model's YAML; found: {', '.join(args) or 'none'}")
     models = {path: load(path) for path in args["config"].split(",")}
     first = agree(models)
+    for settings in models.values():
+        tracing.check(settings.tracing)
     places = {settings.model: _place(settings, path) for path, settings in models.items()}
     plain = [settings.dump() for settings in models.values()]
     ensembles = {s.model: _ensemble(s, alone=len(models) == 1) for s in models.values() if places[s.model].where == "deployment"}
@@ -169,10 +171,12 @@ class GatewayReplica(OipService):
         self, plain: Sequence[dict[str, Any]], places: Mapping[str, tuple[Any, str]], ensembles: Mapping[str, DeploymentHandle]
     ) -> None:
         models = [_served(parse(content), places, ensembles) for content in plain]
-        super().__init__(Gateway(models))
+        super().__init__(traces.gateway_of(models))
         shortcut.install(self._gateway)
         audits = AuditMetrics({model.name: model.audits.stats for model in models})
         exports: list[Export] = [GatewayMetrics(), audits, AccessLog({model.name: model.settings for model in models})]
+        if isinstance(self._gateway, traces.TracedGateway):
+            exports.append(self._gateway.export)
         self._follower = Follower(self._gateway, exports=exports)
         self._follower.start()
 
@@ -188,11 +192,13 @@ class GatewayReplica(OipService):
     def __del__(self) -> None:
         if hasattr(self, "_follower"):  # not when there was no champion to start with
             self._follower.stop()
+            if isinstance(self._gateway, traces.TracedGateway):
+                self._gateway.close()
 
 
 def _served(settings: Settings, places: Mapping[str, tuple[Any, str]], ensembles: Mapping[str, DeploymentHandle]) -> ServedModel:
     ensemble = ensembles.get(settings.model)
-    return ServedModel(settings, Placement(*places[settings.model]), None if ensemble is None else asker(ensemble))
+    return traces.model_of(settings)(settings, Placement(*places[settings.model]), None if ensemble is None else asker(ensemble))
 
 
 def asker(ensemble: DeploymentHandle) -> AskEnsemble:

@@ -145,13 +145,15 @@ class Gateway:
                 f"{self._under_way} requests are under way and the process is {self.load.lag_s:.1f} s behind; try again in a second"
             )
 
-    def note(self, route: str, call: Call, model: str, answered: Answered | None, status: int) -> None:
-        """Meter a request that was answered."""
+    def note(self, route: str, call: Call, model: str, answered: Answered | None, status: int) -> Event:
+        """Meter a request that was answered; returns what was noted."""
         seconds = call.clock() - call.started
         counts, bundle = (0, 0, 0), ""
         if answered is not None:
             bundle, counts = answered.bundle, answered.counts()
-        self.meter.note(Event(time.time() - seconds, model, route, call.method, status, seconds, bundle, *counts))
+        event = Event(time.time() - seconds, model, route, call.method, status, seconds, bundle, *counts)
+        self.meter.note(event)
+        return event
 
 
 async def _read(call: Call, most_bytes: int) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cluster.errors import HomeostatError
-from serve_apps.endpoints import mlflow, oip, service, tfserving, torchserve, typed
+from serve_apps import monitor
+from serve_apps.endpoints import explain, mlflow, oip, page, service, tfserving, torchserve, typed
 from serve_apps.http import Call
 from serve_apps.protocols import errors, oip_rest
 from serve_apps.protocols import mlflow as mlflow_protocol
@@ -49,19 +50,25 @@ class Route(NamedTuple):
     """The protocol knows 400 for every request that is wrong, and not our finer statuses."""
 
 
+_PAGE: Final = page.Page(monitor.page)
 _TYPED: Final[tuple[Route, ...]] = (
     Route("/v1/predict", {"POST": ForModel(typed.predict)}),
     Route("/v1/labels", {"POST": ForModel(typed.labels)}),
+    Route("/v1/explain", {"POST": ForModel(explain.explain)}),
     Route("/v1/model", {"GET": ForModel(typed.describe)}),
     Route("/livez", {"GET": ForService(service.live)}),
     Route("/readyz", {"GET": ForService(service.ready)}),
     Route("/docs", {"GET": ForService(service.index)}),
     Route("/openapi.json", {"GET": ForModel(service.document, is_open=True)}),
+    Route("/ui", {"GET": ForService(page.index)}),
     Route("/docs/swagger-ui.css", {"GET": ForService(service.asset)}),
     Route("/docs/swagger-ui-bundle.js", {"GET": ForService(service.asset)}),
     Route("/{model}/v1/predict", {"POST": ForModel(typed.predict)}),
     Route("/{model}/v1/labels", {"POST": ForModel(typed.labels)}),
+    Route("/{model}/v1/explain", {"POST": ForModel(explain.explain)}),
     Route("/{model}/v1/model", {"GET": ForModel(typed.describe)}),
+    Route("/{model}/ui", {"GET": ForModel(_PAGE, is_open=True)}),
+    Route("/{model}/ui/{part}", {"GET": ForModel(_PAGE, is_open=True)}),
     Route("/{model}/docs", {"GET": ForModel(service.page, is_open=True)}),
     Route("/{model}/openapi.json", {"GET": ForModel(service.document, is_open=True)}),
 )

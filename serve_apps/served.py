@@ -121,13 +121,13 @@ class ServedModel:
         is_large = len(rows.event_times) >= LARGE_ROWS
         if call.clock() >= call.deadline:
             raise DeadlineExceeded("the time that the request was given ran out before its rows were scored; nothing was computed")
-        matrix, student_scores = await run(is_large, _score, view.bundle, rows)
+        matrix, student_scores = await run(is_large, self._score, view.bundle, rows)
         serving = self.settings.serving
         scores, answered_by = await answer(
             view.bundle,
             student_scores,
             matrix,
-            functools.partial(self._ask_for, call) if self._ask_elsewhere else _ask_here,
+            functools.partial(self._ask_for, call) if self._ask_elsewhere else self._ask_here,
             budget_s=min(serving.ensemble_timeout_s, call.deadline - call.clock()),
             degrade=serving.without_ensemble == "degrade",
         )
@@ -164,6 +164,13 @@ class ServedModel:
                 details=[{"found": wanted, "allowed": self.versions()}],
             )
 
+    def _score(self, bundle: Bundle, rows: DecodedRows) -> tuple[Matrix, Matrix]:
+        matrix = bundle.encoder.columns(rows.columns)
+        return matrix, _finite(bundle.student(np.ascontiguousarray(matrix)))
+
+    async def _ask_here(self, bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:  # noqa: ARG002
+        return _finite(await run(len(matrix) >= LARGE_ROWS, bundle.ensemble, matrix))
+
     async def _ask_for(self, call: Call, bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:
         """Ask the ensemble's deployment for as long as the caller is there to be answered."""
         assert self._ask_elsewhere is not None
@@ -185,15 +192,6 @@ class ServedModel:
     def append(self, labels: Labels) -> None:
         """Journal labels."""
         self._journal.append(labels)
-
-
-async def _ask_here(bundle: Bundle, matrix: Matrix, budget_s: float) -> Matrix:  # noqa: ARG001
-    return _finite(await run(len(matrix) >= LARGE_ROWS, bundle.ensemble, matrix))
-
-
-def _score(bundle: Bundle, rows: DecodedRows) -> tuple[Matrix, Matrix]:
-    matrix = bundle.encoder.columns(rows.columns)
-    return matrix, _finite(bundle.student(np.ascontiguousarray(matrix)))
 
 
 def _finite(scores: Matrix) -> Matrix:

@@ -17,6 +17,7 @@ SHELLS = {
     "monitoring/monitor.py",
     "serve_apps/app.py",
     "serve_apps/metrics.py",
+    "serve_apps/monitor.py",
     "training/batch/pool.py",
     "training/demo/story.py",
     "training/workers/group.py",

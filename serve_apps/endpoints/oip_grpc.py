@@ -137,7 +137,7 @@ class OipService:
         return model
 
 
-async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Context, note: Callable[[int], None] | None = None) -> _T:
+async def _answered(answer: Callable[[], Awaitable[_T]], empty: _T, context: Context, note: Callable[[int], object] | None = None) -> _T:
     """The answer, or an empty message with the status of what went wrong, of which `note` takes note as HTTP counts it."""
     try:
         return await answer()

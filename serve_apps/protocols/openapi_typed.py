@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from cluster.schema import Feature, FeatureSchema
+from serve_apps.protocols import openapi_explain
 from serve_apps.protocols.bulk import ARROW_STREAM, CSV
 from serve_apps.protocols.labels import LABELS_A_ROW
 from serve_apps.protocols.openapi_parts import ASKED, SCORED, Node, content, operation, record, ref, text
@@ -34,6 +35,7 @@ def paths(schema: FeatureSchema, *, mount: str) -> Node:
                 failures=SCORED,
             )
         },
+        f"{mount}/v1/explain": openapi_explain.path(example(schema)),
         f"{mount}/v1/model": {
             "get": operation("The champion that answers", "model", tag=_TAG, answer=content(ref("Model")), failures=ASKED)
         },
@@ -77,6 +79,7 @@ def schemas(schema: FeatureSchema, *, model: str, max_rows: int) -> Node:
         ),
         "Prediction": _prediction(schema),
         "Labels": record({"labels": _labels(schema, max_rows), "model": named}, optional=["model"], closed=True),
+        **openapi_explain.schemas(schema, model=model, max_rows=max_rows),
         "Model": _MODEL,
         "Ready": record({"status": text(), "bundle": text(), "bundles": {"type": "object"}}, optional=["bundle", "bundles"]),
         "Error": _ERROR,

@@ -15,6 +15,7 @@ ROOT: Final = Path(__file__).parents[2] / "var" / "test-envs"
 PINS: Final[dict[str, tuple[str, ...]]] = {
     "tritonclient": ("tritonclient[http,grpc]==2.73.*",),
     "kserve": ("kserve==0.21.*",),
+    "evidently": ("evidently==0.7.*", "pandas==2.3.*"),
 }
 
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from cluster.schema import Task
+from monitoring.drawing import PALETTE
 from tests.unit.training.bundles import documents, make_evidence
 from training.card import figures
-from training.card.drawing import PALETTE
 
 NAMES = {
     "binary": ["weights", "calibration", "scores", "importance", "dependence", "fairness"],

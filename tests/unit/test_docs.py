@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from cluster import cli, errors
-from monitoring import exporter
+from monitoring import exporter, live_gauges
+from monitoring.dashboard import report_command
 from serve_apps import metrics
 from serve_apps.protocols.errors import status_of
 from serve_apps.routes import PATHS
@@ -54,6 +55,7 @@ def subcommands() -> dict[str, argparse.ArgumentParser]:
     cli._add_own(parsers)
     commands.add(parsers)
     demo.add(parsers)
+    report_command.add(parsers)
     return dict(parsers.choices)
 
 
@@ -157,7 +159,8 @@ def test_every_metric_of_gateways_and_ensembles_is_documented_and_none_is_made_u
 
 def test_every_metric_is_documented_and_none_is_made_up():
     counters = {f"{name}_total" for name, _ in exporter._COUNTERS.values()}
-    gauges = {name for table in (exporter._GAUGES, exporter._BY_KIND) for name, _ in table.values()}
+    gauges = {name for table in (exporter._GAUGES, exporter._BY_KIND, live_gauges.NAMES) for name, _ in table.values()}
+    gauges |= {live_gauges.FINDINGS}
     page = (ROOT / "docs/how-to/monitoring.md").read_text()
     documented = set(re.findall(r"^\| `(homeostat_\w+)`", page, re.MULTILINE))
     assert documented == counters | gauges | {"homeostat_evidence", "homeostat_evidence_threshold", "homeostat_cascade_disagreement_ratio"}

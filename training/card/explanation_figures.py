@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from training.card.drawing import LINES, MAIN, MUTED, SECOND, Drawn, canvas, dots, short
+from monitoring.drawing import LINES, MAIN, MUTED, SECOND, Drawn, canvas, dots, short
+from monitoring.wording import name
 from training.card.evidence import Evidence
-from training.card.wording import name
 from training.explaining.dependence import Curve, Dependence
 from training.explaining.explanation import Explanation
 

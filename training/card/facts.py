@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.schema import Feature
+from monitoring.wording import DASH, FIRST, between, count, day, level, name, number, percent
 from training.card.document import Block, Commands, Key, Paragraph, Picture, Section, Table, code, plain, unmeasured
 from training.card.evidence import FILES, SCHEMA, Evidence
-from training.card.wording import DASH, FIRST, between, count, day, level, name, number, percent
 
 _CALIBRATIONS = {
     "none": "no calibration: none of the kinds that were tried did better",

@@ -15,9 +15,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from monitoring import wording
+from monitoring.drawing import LINES, MAIN, MUTED, PAPER, RC, SECOND, Drawn, canvas, dots, to_svg
 from monitoring.intervals import quantile, wilson
-from training.card import evidence, explanation_figures, wording
-from training.card.drawing import LINES, MAIN, MUTED, PAPER, RC, SECOND, Drawn, canvas, dots, to_svg
+from training.card import evidence, explanation_figures
 from training.card.evidence import Evidence
 from training.judging.evaluate import Bin
 

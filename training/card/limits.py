@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from monitoring.wording import count, day, estimate, level, name, number, percent
 from training.card.document import Block, Bullets, Paragraph, Section, code, plain, sentence
 from training.card.evidence import FILES, Evidence, Part
 from training.card.quality import is_shown, widest
-from training.card.wording import count, day, estimate, level, name, number, percent
 
 _PARTS: Final[dict[Part, str]] = {
     "metrics": "how good it is",

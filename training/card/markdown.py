@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from monitoring.wording import name
 from training.card.document import Block, Bullets, Commands, Document, Paragraph, Picture, Table
 from training.card.evidence import Evidence
 from training.card.figures import FOLDER, Told
-from training.card.wording import name
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

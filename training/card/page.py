@@ -11,8 +11,8 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from monitoring.drawing import inline
 from training.card.document import Document
-from training.card.drawing import PALETTE
 from training.card.figures import Told
 
 _ESTIMATE: Final = re.compile(r"(-?[\d.,]+(?:e[-+]\d+)?) (\([^()]* to [^()]*\))")
@@ -26,7 +26,7 @@ def write(document: Document, figures: Mapping[str, bytes], told: Mapping[str, T
     )
     environment.filters |= {"prose": prose, "cell": cell}
     environment.tests |= {name: _is(name) for name in ("Paragraph", "Bullets", "Table", "Picture", "Commands")}
-    drawings = {name: Markup(_inline(content.decode())) for name, content in figures.items()}  # noqa: S704 - our own drawings, escaped when drawn
+    drawings = {name: Markup(inline(content.decode())) for name, content in figures.items()}  # noqa: S704 - our own drawings, escaped when drawn
     return environment.get_template("page.html").render(document=document, figures=drawings, told=told)
 
 
@@ -53,11 +53,3 @@ def cell(text: str) -> Markup:
 
 def _is(name: str) -> Callable[[object], bool]:
     return lambda block: type(block).__name__ == name
-
-
-def _inline(svg: str) -> str:
-    """With the page's own colours and font, so that one drawing serves light and dark."""
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--font)", svg)
-    for colour, meaning in PALETTE.items():
-        svg = svg.replace(colour, f"var(--{meaning})")
-    return svg

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from cluster.bundle import CascadeRule
 from cluster.intervals import Intervals
+from monitoring.wording import DASH, between, count, level, name, number, percent, yes
 from training.card.document import Block, Paragraph, Section, Table, code, plain, sentence, unmeasured, whole
 from training.card.evidence import FILES, Evidence
-from training.card.wording import DASH, between, count, level, name, number, percent, yes
 from training.judging.stability import Disturbance, Spread, Stress
 
 _MOST_FEATURES = 8

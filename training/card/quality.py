@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from monitoring.fairness import OVERALL, Attribute, Comparison, Group
+from monitoring.wording import DASH, between, count, estimate, level, name, number, yes
 from training.card.document import Block, Paragraph, Picture, Section, Table, code, plain, unmeasured, whole
 from training.card.evidence import FILES, Evidence, Figures, Mitigation
-from training.card.wording import DASH, between, count, estimate, level, name, number, yes
 
 _GROUP_COLUMNS = ("selection_rate", "tpr", "fpr", "mean_prediction", "mae", "accuracy", "calibration")
 

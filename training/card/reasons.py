@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.schema import Label
+from monitoring.wording import DASH, count, estimate, level, name, number, percent
 from training.card.document import Block, Paragraph, Picture, Section, Table, code, plain, unmeasured
 from training.card.evidence import FILES, LIME, Evidence
-from training.card.wording import DASH, count, estimate, level, name, number, percent
 from training.explaining.attributions import Attribution
 from training.explaining.explanation import Explanation
 from training.explaining.surrogate import Rule, Surrogate, describe

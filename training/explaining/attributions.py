@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import xgboost
 from scipy.stats import rankdata
 
 from cluster.errors import NotEnoughData
+from cluster.explaining import contributions as exact
 from cluster.records import Interval, Record
 from cluster.schema import FeatureSchema, Floats, Matrix
 from training.composing import trees
@@ -50,10 +50,7 @@ class Importance(Record, frozen=True, kw_only=True):
 
 
 def contributions(native: bytes, matrix: Matrix, *, threads: int = 1) -> Matrix:
-    """Exact Shapley contributions of every feature of every row to the margin (log odds, or the number).
-
-    TreeSHAP of Lundberg, Erion & Lee 2018 (arXiv 1802.03888) in its path-dependent form, as XGBoost computes it. A row's
-    contributions add up to its margin less the margin expected over the training rows.
+    """Exact Shapley contributions of every feature of every row to the margin, without the margin they start from.
 
     Parameters
     ----------
@@ -65,13 +62,10 @@ def contributions(native: bytes, matrix: Matrix, *, threads: int = 1) -> Matrix:
     Returns
     -------
     Matrix
-        float32 of shape (n, features), or (n, features, classes) for multiclass.
+        float32 of shape (n, features), or (n, features, classes) for multiclass; see `cluster.explaining.contributions`.
     """
-    booster = trees.load(native)
-    booster.set_param({"nthread": threads})
-    found = np.asarray(booster.predict(xgboost.DMatrix(matrix, nthread=threads), pred_contribs=True), dtype=np.float32)
-    without_base = found[..., :-1]
-    return without_base if found.ndim == 2 else np.ascontiguousarray(without_base.transpose(0, 2, 1))
+    values = exact.contributions(trees.load(native), matrix, threads=threads).values
+    return np.ascontiguousarray(values[:, :, 0]) if values.shape[2] == 1 else values
 
 
 def attribute(

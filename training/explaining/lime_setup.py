@@ -1,7 +1,6 @@
-"""What LIME needs to explain single rows, kept as numbers so that no training row is needed; `explanation/lime.json` of a bundle.
+"""Counts what LIME needs to explain single rows, and hands it to the `lime` package for use outside the service.
 
-LIME knows neither missing values nor unknown categories. Here each number has a bin of its own for "missing", and each
-category two more values, so that a neighbourhood holds them as often as the training rows do.
+What the statistics are is said in `cluster.explaining.neighbourhood`, which the service draws from itself.
 """
 
 from __future__ import annotations
@@ -12,56 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import numpy as np
 
-from cluster.errors import BundleError, NotEnoughData
-from cluster.records import Record
-from cluster.schema import Feature, FeatureSchema, Floats, Matrix, Task
+from cluster.errors import NotEnoughData
+from cluster.explaining.neighbourhood import ABSENT, CategoryCounts, NumberBins, absent, as_rows, outcomes, read_setup
+from cluster.explaining.neighbourhood import NAME as NAME
+from cluster.explaining.neighbourhood import LimeSetup as LimeSetup
+from cluster.explaining.rules import MISSING, UNKNOWN
+from cluster.schema import Feature, FeatureSchema, Floats, Matrix
 from training.explaining.attributions import Scorer
 from training.explaining.dependence import outputs
-from training.explaining.surrogate import MISSING
-from training.judging.conditions import UNKNOWN
 
 if TYPE_CHECKING:
     from lime.lime_tabular import LimeTabularExplainer
 
-NAME: Final = "explanation/lime.json"
-_ABSENT: Final = float(np.finfo(np.float32).max)
-"""Stands for a missing number inside LIME, which sorts values into bins."""
 _BORDER: Final = 1e38
-"""Known numbers lie below, and `_ABSENT` above."""
+"""Known numbers lie below, and `ABSENT` above."""
 _SPREAD: Final = 1e-11  # what LIME itself adds to the deviation within a bin
-
-
-class NumberBins(Record, frozen=True, kw_only=True):
-    """A number cut at its quartiles; the last bin is "missing"."""
-
-    borders: list[float]
-    means: list[float]
-    deviations: list[float]
-    lows: list[float]
-    highs: list[float]
-    rows: list[int]
-    names: list[str]
-
-
-class CategoryCounts(Record, frozen=True, kw_only=True):
-    """A category's values, with those for unknown and missing at the end."""
-
-    names: list[str]
-    rows: list[int]
-
-
-class LimeSetup(Record, frozen=True, kw_only=True):
-    """Statistics of the training rows, as LIME's tabular explainer wants them."""
-
-    task: Task
-    outputs: list[str]
-    """Names of LIME's outputs: both classes, all classes, or the label."""
-    features: list[str]
-    numbers: dict[str, NumberBins]
-    categories: dict[str, CategoryCounts]
 
 
 def lime_setup(schema: FeatureSchema, matrix: Matrix) -> LimeSetup:
@@ -82,22 +48,6 @@ def lime_setup(schema: FeatureSchema, matrix: Matrix) -> LimeSetup:
         numbers={f.name: _bins(f, matrix[:, j]) for j, f in enumerate(schema.features) if f.categories is None},
         categories={f.name: _counts(f, matrix[:, j]) for j, f in enumerate(schema.features) if f.categories is not None},
     )
-
-
-def read_setup(folder: Path) -> LimeSetup:
-    """The set-up in a bundle's folder.
-
-    Raises
-    ------
-    BundleError
-        When the bundle has none, or another form of it.
-    """
-    try:
-        return msgspec.json.decode((folder / NAME).read_bytes(), type=LimeSetup)
-    except OSError as error:
-        raise BundleError(f"the bundle in '{folder}' has no {NAME}: it was made before rows could be explained; train it anew") from error
-    except msgspec.MsgspecError as error:
-        raise BundleError(f"{NAME} in '{folder}' cannot be read: {error}") from error
 
 
 def lime_explainer(setup: LimeSetup | Path, *, seed: int = 7) -> LimeTabularExplainer:
@@ -140,25 +90,17 @@ def lime_explainer(setup: LimeSetup | Path, *, seed: int = 7) -> LimeTabularExpl
 
 def lime_row(setup: LimeSetup, row: Matrix) -> Floats:
     """An encoded row, float32 (features,), as LIME's explainer takes it: float64 without NaN."""
-    return np.where(np.isnan(row), _absent(setup), row.astype(np.float64))
+    return np.where(np.isnan(row), absent(setup), row.astype(np.float64))
 
 
 def lime_scorer(setup: LimeSetup, scorer: Scorer) -> Callable[[Floats], Floats]:
     """A scorer as LIME calls it: rows as `lime_row` makes them; probabilities of every class, or the numbers."""
-    absent = _absent(setup)
 
     def score(rows: Floats) -> Floats:
-        scores = scorer(np.where(rows == absent, np.nan, rows).astype(np.float32)).astype(np.float64)
-        if setup.task == "binary":
-            return np.column_stack([1 - scores[:, 0], scores[:, 0]])
-        return scores[:, 0] if setup.task == "regression" else scores / scores.sum(axis=1, keepdims=True)
+        found = outcomes(setup, scorer(as_rows(setup, rows)))
+        return found[:, 0] if setup.task == "regression" else found
 
     return score
-
-
-def _absent(setup: LimeSetup) -> Floats:
-    """By feature, what stands for a missing value."""
-    return np.array([len(setup.categories[name].names) - 1.0 if name in setup.categories else _ABSENT for name in setup.features])
 
 
 def _bins(feature: Feature, column: Matrix) -> NumberBins:
@@ -173,8 +115,8 @@ def _bins(feature: Feature, column: Matrix) -> NumberBins:
         borders=[*cuts.tolist(), _BORDER],
         means=[*(mean for mean, _ in moments), 0.0],
         deviations=[*(deviation for _, deviation in moments), 1.0],
-        lows=[*lows, _ABSENT],
-        highs=[*highs, _ABSENT],
+        lows=[*lows, ABSENT],
+        highs=[*highs, ABSENT],
         rows=[*(len(part) for part in within), len(values) - len(known)],
         names=_names(feature.name, cuts),
     )

@@ -15,56 +15,16 @@ from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
 from cluster.errors import NotEnoughData
-from cluster.records import Record
+from cluster.explaining.rules import UNKNOWN
+from cluster.explaining.rules import Condition as Condition
+from cluster.explaining.rules import Rule as Rule
+from cluster.explaining.rules import Surrogate as Surrogate
+from cluster.explaining.rules import describe as describe
 from cluster.schema import Feature, FeatureSchema, Floats, Label, Matrix, decide
-from training.judging.conditions import UNKNOWN
 
 FEWEST_ROWS: Final = 40
 """Half of them to fit, half to check."""
 _LEAST_LEAF: Final = 20
-MISSING: Final = "(missing)"
-"""How an absent value is called where values have names."""
-
-
-class Condition(Record, frozen=True, kw_only=True):
-    """What a rule asks of one feature: a known value in (lower, upper], or one of the categories; or that it is missing."""
-
-    feature: str
-    lower: float | None = None
-    upper: float | None = None
-    categories: list[str] | None = None
-    """For a category; in order of their mean label."""
-    known: bool = True
-    """Whether a known value can meet it."""
-    missing: bool = False
-    """Whether a missing value meets it."""
-
-
-class Rule(Record, frozen=True, kw_only=True):
-    """A leaf of the tree."""
-
-    conditions: list[Condition]
-    """All of them must hold; none in a tree without a split."""
-    scores: list[float]
-    """What it answers: of the positive class, of each class, or the number."""
-    decision: str
-    share: float
-    """Of all rows."""
-
-
-class Surrogate(Record, frozen=True, kw_only=True):
-    """The tree, read."""
-
-    depth: int
-    fitted_rows: int
-    checked_rows: int
-    r2: float | None
-    """Share of the scores' variance that it explains on the checked rows; None when the scores don't vary."""
-    agreement: float | None
-    """Share of the checked rows that it decides as the scorer does; None for regression."""
-    constant_agreement: float | None
-    """What always giving the scorer's commonest decision would reach."""
-    rules: list[Rule]
 
 
 def imitate(schema: FeatureSchema, matrix: Matrix, scores: Matrix, *, rng: np.random.Generator, max_depth: int = 4) -> Surrogate:
@@ -101,31 +61,6 @@ def imitate(schema: FeatureSchema, matrix: Matrix, scores: Matrix, *, rng: np.ra
         constant_agreement=constant,
         rules=list(_rules(schema, tree, matrix)),
     )
-
-
-def describe(condition: Condition, *, most: int = 12) -> str:
-    """A condition in words; a longer list of categories is cut at `most` and ends in `…`.
-
-    >>> describe(Condition(feature="wind", lower=3.5, upper=9.0, missing=True))
-    '3.5 < wind ≤ 9 or missing'
-    >>> describe(Condition(feature="carrier", categories=["UA", "B6"]))
-    'carrier in {UA, B6}'
-    """
-    name = condition.feature
-    if not condition.known:
-        return f"{name} is missing"
-    if condition.categories is not None:
-        shown = [*condition.categories[:most], *(["…"] if len(condition.categories) > most else [])]
-        text = f"{name} in {{{', '.join(shown)}}}"
-    elif condition.lower is None and condition.upper is None:
-        return f"{name} is known"
-    elif condition.lower is None:
-        text = f"{name} ≤ {condition.upper:.4g}"
-    elif condition.upper is None:
-        text = f"{name} > {condition.lower:.4g}"
-    else:
-        text = f"{condition.lower:.4g} < {name} ≤ {condition.upper:.4g}"
-    return text + (" or missing" if condition.missing else "")
 
 
 def _agreement(label: Label, given: Floats, true: Floats) -> tuple[float | None, float | None]:

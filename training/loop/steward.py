@@ -30,6 +30,7 @@ from cluster.registry import Registry
 from cluster.runtime import NAMESPACE, steward_name
 from cluster.schema import encode_labels
 from cluster.settings import Settings, parse
+from monitoring import traces
 from monitoring.verdicts import VerdictLog
 from training import pipeline
 from training.data import frame as frames
@@ -221,6 +222,7 @@ class StewardActor:
         settings = parse(plain)
         self._poll_s = settings.monitoring.poll_s
         self._steward = Steward(settings, registry=Registry(settings), train=pipeline.train, clock=time.time)
+        self._traces = traces.of_retrains(settings)
         self._failures = 0
         self._last_error = ""
         self._task = asyncio.get_running_loop().create_task(self._act())
@@ -228,7 +230,7 @@ class StewardActor:
     async def _act(self) -> None:
         while True:
             try:
-                await asyncio.to_thread(self._steward.settle)
+                await asyncio.to_thread(self._settle)
             except Exception as error:  # the actor's main loop: logged, counted, tried again
                 self._failures += 1
                 self._last_error = f"{type(error).__name__}: {error}"
@@ -236,9 +238,14 @@ class StewardActor:
                 await asyncio.sleep(5)
             await asyncio.sleep(self._poll_s)
 
+    def _settle(self) -> None:
+        state = self._steward.settle()
+        if self._traces is not None:
+            self._traces.look(state.length)
+
     async def settle(self) -> dict[str, Any]:
         """Act on all that is known; returns the status."""
-        await asyncio.to_thread(self._steward.settle)
+        await asyncio.to_thread(self._settle)
         return await self.status()
 
     async def status(self) -> dict[str, Any]:

@@ -128,7 +128,9 @@ def test_settings_survive_being_dumped_and_parsed() -> None:
 def test_an_unknown_key_is_named_with_its_file_and_what_is_allowed(plain: dict[str, Any], key: str, allowed: str) -> None:
     message = refusal(plain)
     if key == "modle":
-        allowed = "card, checks, data, distillation, fairness, gate, loop, members, model, monitoring, places, schema, serving, training"
+        allowed = (
+            "card, checks, data, distillation, fairness, gate, loop, members, model, monitoring, places, schema, serving, tracing, training"
+        )
     assert message.startswith(f"late.yaml: unknown key '{key}'; allowed here: {allowed}")
 
 

@@ -64,9 +64,9 @@ def test_a_window_is_judged_once_it_is_over_and_its_performance_when_labels_are_
     first = {v.name: v for v in log[0].verdicts}
     rows = STREAM.rows(30)
     assert first["miles"].rows == rows.stop - rows.start
-    measured = {v.name: v for v in next(r for r in log if r.look == "performance").verdicts}
+    measured = {v.name: v for v in next(r for r in log if r.look == "performance").verdicts if v.kind == "performance"}
     assert measured["brier"].value == pytest.approx(np.mean((STREAM.scores[rows, 0] - STREAM.y[rows]) ** 2), rel=1e-5)
-    assert set(measured) == {"brier", "roc_auc", "log_loss", "accuracy"}
+    assert set(measured) == {"brier", "roc_auc", "log_loss", "accuracy", "ece", "ece_by_chance"}
     assert measured["roc_auc"].e_value == 1.0
 
 
@@ -284,7 +284,7 @@ def test_without_a_promise_or_without_audits_the_budget_is_the_metrics_own(tmp_p
     audited(writer, range(30, 33), differ=40)
     MonitorCore(chosen, locate=lambda _: pointer).poll()
     log = verdicts.read(chosen.places.verdicts("trips"))
-    assert {v.kind for r in log for v in r.verdicts} == {"feature_drift", "prediction_drift", "quality"}
+    assert {v.kind for r in log for v in r.verdicts} == {"feature_drift", "prediction_drift", "quality", "estimate", "stability"}
     assert {r.state.watch for r in log} == {None}
 
 

@@ -51,7 +51,14 @@ def test_a_scrape_returns_the_monitors_figures_under_conventional_names(core):
     assert {"feature": "carrier", "fault": "unknown", "model": "trips", "bundle": "1"} in [
         s.labels for s in families["homeostat_quality_ratio"].samples
     ]
-    assert {s.labels["metric"] for s in families["homeostat_performance"].samples} == {"brier", "roc_auc", "log_loss", "accuracy"}
+    assert {s.labels["metric"] for s in families["homeostat_performance"].samples} == {
+        "brier",
+        "roc_auc",
+        "log_loss",
+        "accuracy",
+        "ece",
+        "ece_by_chance",
+    }
     assert families["homeostat_evidence_threshold"].samples[0].value == 100.0
 
 
@@ -84,3 +91,22 @@ def test_a_port_that_is_taken_is_logged_and_no_reason_to_fail(core, caplog):
 
 def test_port_zero_serves_nothing(core):
     assert Exporter(lambda: Snapshot(core.status(), []), port=0).port is None
+
+
+def test_what_only_the_actor_knows_is_exported_where_it_is_known(core):
+    def samples(**known: int) -> dict[str, list[float]]:
+        families = Figures(lambda: Snapshot(core.status() | known, [])).collect()
+        names = ("homeostat_monitor_errors", "homeostat_notifications_waiting")
+        return {f.name: [s.value for s in f.samples] for f in families if f.name in names}
+
+    assert samples() == {"homeostat_monitor_errors": [], "homeostat_notifications_waiting": []}
+    assert samples(errors=3, notifications_waiting=0) == {"homeostat_monitor_errors": [3.0], "homeostat_notifications_waiting": [0.0]}
+
+
+def test_what_was_expected_is_exported_beside_what_was_measured(core):
+    families = {f.name: f for f in Figures(lambda: Snapshot(core.status(), list(core.latest.values()))).collect()}
+    told = {
+        v.name: v.expected for record in core.latest.values() for v in record.verdicts if v.kind == "performance" and v.expected is not None
+    }
+    assert "brier" in told
+    assert {s.labels["metric"]: s.value for s in families["homeostat_performance_expected"].samples} == told

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # Ra
 from cluster import errors
 from cluster.schema import FeatureSchema, Label
 from serve_apps import routes
-from serve_apps.protocols import bulk, mlflow, oip, oip_metadata, oip_rest, openapi, tfserving, torchserve
+from serve_apps.protocols import bulk, explain, mlflow, oip, oip_metadata, oip_rest, openapi, tfserving, torchserve
 from serve_apps.protocols.columns import ColumnsReader
 from serve_apps.protocols.errors import render
 from serve_apps.protocols.plane import Answered, DecodedRows
@@ -81,8 +81,12 @@ def test_the_document_is_valid_openapi(label: Label, time: str | None, secured: 
 # What is asked
 
 
+def codec_of(reader: ColumnsReader) -> RowsCodec:
+    return RowsCodec(reader.schema, model="late", max_rows=5)
+
+
 def typed(body: bytes, reader: ColumnsReader) -> DecodedRows:
-    return RowsCodec(reader.schema, model="late", max_rows=5).decode(body, now=0.0)
+    return codec_of(reader).decode(body, now=0.0)
 
 
 def examples_by(method: tfserving.Method) -> Decode:
@@ -91,6 +95,7 @@ def examples_by(method: tfserving.Method) -> Decode:
 
 DECODERS: dict[tuple[str, str], Decode] = {
     ("/v1/predict", "application/json"): typed,
+    ("/v1/explain", "application/json"): lambda body, reader: explain.decode(body, codec_of(reader), now=0.0).rows,
     ("/v1/predict", "text/csv"): lambda body, reader: bulk.decode_csv(body, reader, now=0.0),
     ("/v2/models/late/infer", "application/json"): lambda body, reader: oip_rest.decode_infer(oip.OipCodec(reader), body, (), now=0.0).rows,
     ("/v1/models/late:predict", "application/json"): lambda body, reader: tfserving.decode_predict(body, reader, now=0.0)[0],
@@ -215,7 +220,7 @@ def test_every_route_that_reads_rows_or_labels_documents_its_failures() -> None:
     theirs = {"400", "401", "404", "500", "503", "504"}
     for path, _, operation in operations(document(make_schema(), secured=True)):
         if "requestBody" in operation:
-            expected = {"/v1/predict": ours, "/v1/labels": ours}.get(path, theirs)
+            expected = {"/v1/predict": ours, "/v1/labels": ours, "/v1/explain": ours}.get(path, theirs)
             assert set(operation["responses"]) == {"200"} | expected, path
 
 
@@ -249,7 +254,7 @@ def test_every_documented_operation_has_a_route_that_asks_for_a_token_where_the_
 @pytest.mark.parametrize("mount", ["", "/late"])
 def test_every_route_is_documented(mount: str) -> None:
     paths = document(make_schema(), mount=mount)["paths"]
-    undocumented = {"/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"}
+    undocumented = {"/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json", "/ui", "/ui/{part}"}
     for route in routes.ROUTES:
         path = route.pattern.replace("{model}", "late")
         mounted = path.removeprefix("/late") if not mount else path

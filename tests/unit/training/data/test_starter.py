@@ -107,7 +107,7 @@ def test_gates_and_windows_of_a_small_table_fit_it(table, out):
 
 def test_every_key_of_the_settings_is_there_and_the_hidden_ones_show_their_defaults(table, out):
     text = init(table, out).read_text()
-    opened = yaml.safe_load(re.sub(r"(?m)^# ((?: {2})+\w+:|(?:members|distillation|fairness|card|places):)", r"\1", text))
+    opened = yaml.safe_load(re.sub(r"(?m)^# ((?: {2})+\w+:|(?:members|distillation|fairness|card|places|tracing):)", r"\1", text))
     full = settings.parse(opened).dump()
     assert full == settings.load(out).model_copy(update={"places": settings.Places()}).dump()
     for section, keys in full.items():

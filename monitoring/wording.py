@@ -1,4 +1,4 @@
-"""Numbers, dates and metrics as figures and cards name them. A number is shown to few digits and never changed otherwise."""
+"""Numbers, dates and metrics as figures, cards and the page name them. A number is shown to few digits and never changed otherwise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster.records import Interval
 
 DASH: Final = "–"
 FIRST: Final = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
-"""The metric that a card names first, by task."""
+"""The metric that is named first, by task."""
 _NAMES: Final = {
     "roc_auc": "ROC AUC",
     "roc_auc_ovr": "ROC AUC, one against rest",

@@ -1,6 +1,6 @@
 """How a figure is drawn: palette, canvas, dots with intervals, and SVG of stable bytes. Knows nothing of what is shown.
 
-Colours mean one thing each, so that a page can put its own in their place.
+Colours mean one thing each, so that a page can put its own in their place. The monitor's page and the cards of bundles both draw by it.
 """
 
 from __future__ import annotations
@@ -85,6 +85,14 @@ def to_svg(drawn: Drawn, name: str) -> bytes:
     opening = re.compile(r"<svg ([^>]*)>")
     text = opening.sub(lambda m: f'<svg role="img" aria-labelledby="{name}-title {name}-desc" {m[1]}>{told}', text, count=1)
     return text.strip().encode() + b"\n"
+
+
+def inline(svg: str) -> str:
+    """A drawing to be put inside a page: with the page's own colours and font, so that one drawing serves light and dark."""
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--font)", svg)
+    for colour, meaning in PALETTE.items():
+        svg = svg.replace(colour, f"var(--{meaning})")
+    return svg
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Any]]:
