@@ -1,21 +1,16 @@
-"""The sequential test: one budget of false alarms over every feature, metric and look.
+"""The alarm: one budget of false alarms over every feature, metric and look.
 
-Each metric of the profile has a detector. A window gives it an e-value: a figure whose mean is at most 1 while
-nothing changes, given all windows before. Detectors are Shiryaev-Roberts e-detectors (Shin, Ramdas & Rinaldo 2022,
-"E-detectors: a nonparametric framework for sequential change detection"):
+Each metric of the profile has aspects (`monitoring.usual`), and each aspect detectors (`monitoring.evidence`): sums M_n whose mean after n
+healthy windows is at most n, whatever the dependence between them. An alarm is raised when their mean, weighted by shares of the budget
+that were fixed beforehand, reaches the threshold A. So the mean time to a false alarm is at least A windows, and the chance of
+one within n windows at most n / A (Shin, Ramdas & Rinaldo 2022, "E-detectors: a nonparametric framework for sequential change detection").
+A is the budget, `one_false_alarm_in`, in windows.
 
-    M_n = (M_{n-1} + 1) * e_n,    alarm when the weighted mean of all M_n reaches the threshold A.
+Who is blamed: metrics are ranked by what they add to the evidence (averages of e-values are the only admissible way to merge them: Vovk & Wang
+2021); features that move together may each carry some.
 
-While nothing changes, mean(M_n) - n is a supermartingale whatever the dependence between metrics, so the mean time to
-an alarm is at least A windows. A is the budget, `one_false_alarm_in`, in windows.
-
-Assumptions, plainly: the reference holds the variation that a healthy stream shows (a season that it never saw is a
-change), and what one window says about the next is what `monitoring.statistic.p_value` assumes. Everything here is a
-pure function: (profile, state, looks) -> (state, findings).
-
-So the guarantee is as good as the p-values, which are fitted, not exact. In simulation it holds for correlations of
-neighbouring windows up to 0.5 with 20 or more blocks in the reference; at 0.8, 20 blocks are worth about two and the
-budget is overspent about twofold. Give such models a longer reference.
+Assumptions, plainly: the reference holds the variation that a healthy stream shows (a season that it never saw is a change), and what one window
+says about the next is what `monitoring.evidence` assumes. Everything here is a pure function: (profile, state, looks) -> (state, findings).
 """
 
 from __future__ import annotations
@@ -23,44 +18,34 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-import msgspec
+import numpy as np
 
 from cluster.records import Record
+from cluster.schema import Floats
 from monitoring import agreement
 from monitoring.agreement import Audits, Promise, Watch
+from monitoring.evidence import Flags, Memory, Packed, pack, unpack
 from monitoring.profile import Profile
-from monitoring.statistic import Reference, e_value, p_value
+from monitoring.statistic import Reference
+from monitoring.usual import Usual
 
-_BUDGET_SHARES: Final = {"feature_drift": 0.5, "prediction_drift": 0.1, "performance": 0.25, "quality": 0.15}
+_BUDGET_SHARES: Final = {"feature_drift": 0.45, "association": 0.1, "prediction_drift": 0.1, "performance": 0.2, "quality": 0.15}
 CASCADE_SHARE: Final = 0.1
 """Of the whole budget, where a cascade's promise is watched; the metrics of the profile share the rest."""
 _REST: Final = 28  # windows for which a metric that was blamed is left alone: the alarm has been raised
-_MOST_BLAMED: Final = 3
+_MOST_BLAMED: Final = 2
 _BLAME_SHARE: Final = 0.2
-
-
-class Detector(Record, frozen=True, kw_only=True):
-    """What one metric remembers between windows."""
-
-    evidence: float = 0.0
-    """M_n."""
-    surge: float = 1.0
-    """The largest product of e-values over any run of windows that ends here (CUSUM)."""
-    began: float | None = None
-    """Start of the first window of that run: the likeliest beginning of a change."""
-    previous: float | None = None
-    """The last window's standardised statistic."""
-    rest: int = 0
-    """Windows still to be left alone."""
+_DAY: Final = 86400.0
 
 
 class State(Record, frozen=True, kw_only=True):
     """All that the test remembers for one bundle."""
 
-    detectors: dict[str, Detector] = msgspec.field(default_factory=dict)
+    memory: Packed | None = None
+    """Of the detectors; None before the first window."""
     looks: int = 0
     alarms: int = 0
     watch: Watch | None = None
@@ -73,7 +58,9 @@ class Alarm(Record, frozen=True, kw_only=True):
     blamed: list[str]
     """Keys of the metrics that carry the evidence, the heaviest first: `feature_drift:NAME` and the like."""
     began: float
-    """When the first of them began to change, as far as the evidence says: start of a window."""
+    """When the heaviest of them began to change, as far as the evidence says: seconds since 1970, the mean over windows by their evidence."""
+    began_give_or_take: float | None = None
+    """Standard deviation of that, seconds; None where it is not known."""
     evidence: float
     threshold: float
     message: str
@@ -84,11 +71,12 @@ class Look:
     """One metric in one window, not yet judged."""
 
     reference: Reference | Promise
-    statistic: float
     value: float
     unit: str
     size: str
     """The change in words a person understands."""
+    figures: Mapping[int, float] = field(default_factory=dict)
+    """Standardised figures of the metric's aspects, by their places in the profile's `usual`."""
     audits: Audits | None = None
     """What a promise is judged by; None for the metrics of the profile."""
 
@@ -116,18 +104,20 @@ def threshold_of(one_false_alarm_in: dt.timedelta, window: dt.timedelta) -> floa
 def weights_of(profile: Profile, promise: Promise | None = None) -> dict[str, float]:
     """Each metric's share of the budget, by key; fixed before anything is seen, and 1 in all.
 
-    A promise takes a tenth. Of the rest, half goes to features, a quarter to performance, what is left to quality and
-    predictions; evenly within each.
+    A promise takes a tenth. The rest is shared between the kinds that the profile has, 45 parts for features, 20 for performance, 15 for quality, 10 each
+    for pairs of features and for predictions; evenly within each.
     """
-    kinds = [metric.kind for metric in profile.metrics]
-    whole = sum(_BUDGET_SHARES[kind] for kind in set(kinds)) / (1.0 if promise is None else 1.0 - CASCADE_SHARE)
-    weights = {m.key: _BUDGET_SHARES[m.kind] / whole / kinds.count(m.kind) for m in profile.metrics}
+    kinds = {key: key.partition(":")[0] for key in dict.fromkeys(aspect.key for aspect in profile.usual.aspects)}
+    counted = list(kinds.values())
+    whole = sum(_BUDGET_SHARES[kind] for kind in set(counted)) / (1.0 if promise is None else 1.0 - CASCADE_SHARE)
+    weights = {key: _BUDGET_SHARES[kind] / whole / counted.count(kind) for key, kind in kinds.items()}
     return weights if promise is None else weights | {promise.key: CASCADE_SHARE}
 
 
 def total(profile: Profile, state: State, promise: Promise | None = None) -> float:
     """The evidence that is held against the threshold."""
-    return sum(_parts(weights_of(profile, promise), state.detectors, promise, state.watch).values())
+    test = _Test(profile.usual, weights_of(profile, promise))
+    return sum(test.parts(test.recall(state.memory), promise, state.watch).values())
 
 
 def judge(
@@ -135,88 +125,96 @@ def judge(
 ) -> tuple[State, list[Finding], Alarm | None]:
     """Take in what one window says.
 
-    A metric's e-value is capped at sqrt(threshold / weight), so that no metric alarms on one window alone: one day of
-    snow is no lasting change. After an alarm every detector begins anew and the blamed ones rest for 28 windows, so
+    No aspect says more than four standard deviations in one window, and no promise more than sqrt(threshold / weight), so that nothing alarms on one
+    window alone: one day of snow is no lasting change. After an alarm every detector begins anew and the blamed ones rest for 28 windows, so
     that a lasting change is told again, but not every week.
     """
     weights = weights_of(profile, promise)
-    taken = _take(state, looks, weights, window_start, threshold)
-    detectors, watch = taken.detectors, taken.watch
-    parts = _parts(weights, detectors, promise, watch)
-    alarm = _alarm(parts, _beginnings(detectors, promise, watch), taken.looks, threshold) if sum(parts.values()) >= threshold else None
+    test = _Test(profile.usual, weights)
+    memory, e_values = test.advance(test.recall(state.memory), looks, window_start)
+    watch, looks, promised = _audited(state.watch, looks, window_start=window_start, threshold=threshold)
+    parts = test.parts(memory, promise, watch)
+    alarm = test.alarm(memory, parts, watch, looks, threshold) if sum(parts.values()) >= threshold else None
     blamed = alarm.blamed if alarm else []
-    findings = [Finding(k, e, parts[k.reference.key], k.reference.key in blamed) for k, e in zip(taken.looks, taken.e_values, strict=True)]
     if alarm:
-        detectors = {key: Detector(previous=d.previous, rest=_REST if key in blamed else 0) for key, d in detectors.items()}
+        memory = test.detectors.after_alarm(memory, test.places(blamed), _REST)
         if watch is not None and promise is not None:
             watch = agreement.after_alarm(watch, rest=_REST, is_blamed=promise.key in blamed)
-    following = State(detectors=detectors, looks=state.looks + 1, alarms=state.alarms + bool(alarm), watch=watch)
-    return following, findings, alarm
+    said = e_values | promised
+    findings = [Finding(look, said[key], parts[key], key in blamed) for look in looks for key in [look.reference.key]]
+    return State(memory=pack(memory), looks=state.looks + 1, alarms=state.alarms + bool(alarm), watch=watch), findings, alarm
 
 
-class _Taken(NamedTuple):
-    """A window taken in, before anything is decided."""
+class _Test:
+    """The detectors of a profile's aspects, and whose they are."""
 
-    detectors: dict[str, Detector]
-    watch: Watch | None
-    looks: list[Look]
-    e_values: list[float]
+    def __init__(self, usual: Usual, weights: Mapping[str, float]) -> None:
+        self.detectors = usual.detectors()
+        self._keys = list(dict.fromkeys(aspect.key for aspect in usual.aspects))
+        where = {key: place for place, key in enumerate(self._keys)}
+        self._owners = np.array([where[aspect.key] for aspect in usual.aspects], dtype=np.intp)
+        sizes = np.bincount(self._owners, minlength=len(self._keys))
+        self._shares: Floats = np.array([weights[aspect.key] for aspect in usual.aspects]) / sizes[self._owners]
+        self._sizes = sizes
+        self._weights = weights
+
+    def recall(self, packed: Packed | None) -> Memory:
+        """What was remembered; of a profile's first window, nothing."""
+        return self.detectors.begin() if packed is None else unpack(packed, like=self.detectors.begin())
+
+    def advance(self, memory: Memory, looks: Sequence[Look], window_start: float) -> tuple[Memory, dict[str, float]]:
+        """Returns each metric's e-value as well: the mean over its aspects."""
+        figures = np.full(len(self._owners), np.nan)
+        for look in looks:
+            figures[list(look.figures)] = list(look.figures.values())
+        memory, e_values = self.detectors.advance(memory, figures, window_start / _DAY)
+        return memory, dict(zip(self._keys, (np.bincount(self._owners, e_values) / self._sizes).tolist(), strict=True))
+
+    def parts(self, memory: Memory, promise: Promise | None, watch: Watch | None) -> dict[str, float]:
+        """What each metric contributes to the evidence."""
+        weighted = self.detectors.evidence(memory) * self._shares
+        parts = dict(zip(self._keys, np.bincount(self._owners, weighted, minlength=len(self._keys)).tolist(), strict=True))
+        return parts if promise is None or watch is None else parts | {promise.key: self._weights[promise.key] * watch.evidence}
+
+    def places(self, keys: Sequence[str]) -> Flags:
+        """Which aspects are those of some metrics, bool (A,)."""
+        return np.isin(self._owners, [place for place, key in enumerate(self._keys) if key in keys])
+
+    def alarm(self, memory: Memory, parts: Mapping[str, float], watch: Watch | None, looks: Sequence[Look], threshold: float) -> Alarm:
+        """Who is blamed, and since when."""
+        ranked = sorted(parts, key=lambda key: -parts[key])
+        blamed = [key for key in ranked[:_MOST_BLAMED] if parts[key] >= _BLAME_SHARE * parts[ranked[0]]]
+        began, spread = self._began(memory, blamed[0], watch)
+        sizes = {look.reference.key: look.size for look in looks}
+        told = "; ".join(sizes.get(key) or f"{key.partition(':')[2]}, in earlier windows" for key in blamed)
+        day = dt.datetime.fromtimestamp(began, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        message = f"changed since about {day}: {told}"
+        return Alarm(
+            blamed=blamed, began=began, began_give_or_take=spread, evidence=sum(parts.values()), threshold=threshold, message=message
+        )
+
+    def _began(self, memory: Memory, key: str, watch: Watch | None) -> tuple[float, float | None]:
+        if key not in self._keys:
+            assert watch is not None
+            assert watch.leader.began is not None
+            return watch.leader.began, None
+        weighted = np.where(self.places([key]), self.detectors.evidence(memory), 0.0)
+        mean, spread = self.detectors.began(memory, int(weighted.argmax()))
+        return mean * _DAY, spread * _DAY
 
 
-def _take(state: State, looks: Sequence[Look], weights: Mapping[str, float], window_start: float, threshold: float) -> _Taken:
-    detectors, watch, seen, found = dict(state.detectors), state.watch, list[Look](), list[float]()
+def _audited(
+    watch: Watch | None, looks: Sequence[Look], *, window_start: float, threshold: float
+) -> tuple[Watch | None, list[Look], dict[str, float]]:
+    """Take in what a window's audits say of the promise; returns the looks with that in words."""
+    told, e_values = list[Look](), dict[str, float]()
     for look in looks:
-        reference, key = look.reference, look.reference.key
-        cap = math.sqrt(threshold / weights[key])
-        if isinstance(reference, Reference):
-            detectors[key], e = _advance(detectors.get(key, Detector()), reference, look.statistic, window_start, cap)
-        else:
+        if isinstance(look.reference, Promise):
             assert look.audits is not None
-            watch, e = agreement.advance(watch or Watch(promised=reference.most), look.audits, window_start=window_start, cap=cap)
+            before = watch or Watch(promised=look.reference.most)
+            watch, e_values[look.reference.key] = agreement.advance(
+                before, look.audits, window_start=window_start, cap=math.sqrt(threshold / CASCADE_SHARE)
+            )
             look = replace(look, size=agreement.describe(watch))
-        seen.append(look)
-        found.append(e)
-    return _Taken(detectors, watch, seen, found)
-
-
-def _parts(
-    weights: Mapping[str, float], detectors: Mapping[str, Detector], promise: Promise | None, watch: Watch | None
-) -> dict[str, float]:
-    """What each metric contributes to the evidence."""
-    parts = {key: weights[key] * detector.evidence for key, detector in detectors.items()}
-    return parts if promise is None or watch is None else parts | {promise.key: weights[promise.key] * watch.evidence}
-
-
-def _beginnings(detectors: Mapping[str, Detector], promise: Promise | None, watch: Watch | None) -> dict[str, tuple[float | None, float]]:
-    """When each metric's run of evidence began, and its last statistic, which decides between equals."""
-    found = {key: (detector.began, detector.previous or 0.0) for key, detector in detectors.items()}
-    return found if promise is None or watch is None else found | {promise.key: (watch.leader.began, 0.0)}
-
-
-def _advance(detector: Detector, reference: Reference, statistic: float, window_start: float, cap: float) -> tuple[Detector, float]:
-    p, z = p_value(reference.baseline, statistic, detector.previous)
-    if detector.rest > 0:
-        return Detector(previous=z, rest=detector.rest - 1), 1.0
-    e = e_value(p, cap=cap)
-    fresh = detector.surge <= 1.0
-    following = Detector(
-        evidence=(detector.evidence + 1.0) * e,
-        surge=max(detector.surge, 1.0) * e,
-        began=window_start if fresh else detector.began,
-        previous=z,
-    )
-    return following, e
-
-
-def _alarm(
-    parts: Mapping[str, float], beginnings: Mapping[str, tuple[float | None, float]], looks: Sequence[Look], threshold: float
-) -> Alarm:
-    ranked = sorted(parts, key=lambda key: (-parts[key], -beginnings[key][1]))
-    blamed = [key for key in ranked[:_MOST_BLAMED] if parts[key] >= _BLAME_SHARE * parts[ranked[0]]]
-    began = min(start for key in blamed if (start := beginnings[key][0]) is not None)
-    sizes = {look.reference.key: look.size for look in looks}
-    told = "; ".join(sizes.get(key) or f"{key.partition(':')[2]}, in earlier windows" for key in blamed)
-    day = dt.datetime.fromtimestamp(began, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Alarm(
-        blamed=blamed, began=began, evidence=sum(parts.values()), threshold=threshold, message=f"changed since about {day}: {told}"
-    )
+        told.append(look)
+    return watch, told, e_values

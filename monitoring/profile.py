@@ -8,26 +8,37 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterator
-from typing import Final, Literal
+from itertools import chain
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from cluster.errors import NotEnoughData
 from cluster.records import Record
 from cluster.schema import Feature, FeatureSchema, Floats, Label, Matrix
 from monitoring import performance
-from monitoring.sketches import ABOVE, BELOW, MISSING, UNKNOWN, Column, Counts, Sketcher, Summary, prediction_columns
-from monitoring.statistic import Reference, between_blocks, collapse, deviations, fit_baseline, inefficiency
+from monitoring.panel import Aspect, Panel
+from monitoring.sketches import ABOVE, BELOW, MISSING, MOST_SCORE, UNKNOWN, Column, Counts, Sketcher, Summary, prediction_columns
+from monitoring.statistic import MetricKind, Reference, between_blocks, collapse, deviations, fit_baseline, inefficiency
+from monitoring.usual import Given, Usual, aspects_of, learn_usual
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _BINS: Final = 16
 _FEWEST_BLOCKS: Final = 8
 _USUAL_BLOCKS: Final = 40
 _FEWEST_ROWS: Final = 30  # a block with fewer says nothing
 _LEAST_RISE: Final = 1.0  # figures of `rise` have variance 1 by construction; a calm reference earns no sharper scale
 Indices = npt.NDArray[np.intp]
+
+
+class Learned(NamedTuple):
+    """A metric, and its figures on the reference's blocks."""
+
+    metric: Reference
+    given: Given
 
 
 class Profile(Record, frozen=True, kw_only=True):
@@ -47,6 +58,8 @@ class Profile(Record, frozen=True, kw_only=True):
     metrics: list[Reference]
     performance: dict[str, float]
     """Metrics on the labelled rows of the reference."""
+    usual: Usual
+    """What the sequential test compares windows with."""
 
 
 def build_profile(
@@ -95,10 +108,20 @@ def build_profile(
     known = scored & ~np.isnan(y)
     summaries = [sketcher.summarise(whole[b]) for b in blocks]
     answered = [sketcher.summarise(whole[b]) for b in scored_blocks]
-    metrics = list(_distances(sketcher, summaries, "feature")) + list(_distances(sketcher, answered, "prediction"))
-    metrics += list(_rates(sketcher, summaries))
-    metrics += list(_losses(schema.label, scores, y, _blocks_within(known, clock, window_s)[0]))
+    learned = list(_distances(sketcher, summaries, "feature")) + list(_distances(sketcher, answered, "prediction"))
+    learned += list(_losses(schema.label, scores, y, _blocks_within(known, clock, window_s)[0]))
     total = sketcher.summarise(whole)
+    aspects = aspects_of(columns, sketcher, total)
+    untested = chain(_associations(aspects, sketcher, summaries), _rates(sketcher, summaries))
+    metrics = [metric for metric, _ in chain(learned, untested)]
+    usual = learn_usual(
+        aspects,
+        sketcher,
+        summaries,
+        answered,
+        {metric.key: given for metric, given in learned if metric.kind == "performance"},
+        fewest=_FEWEST_ROWS,
+    )
     return Profile(
         format=FORMAT,
         window_s=window_s if by_time else 0.0,
@@ -109,6 +132,7 @@ def build_profile(
         bad=(total.quality / max(len(X), 1)).tolist(),
         metrics=metrics,
         performance=performance.measure(schema.label, scores[known], y[known]) if known.any() else {},
+        usual=usual,
     )
 
 
@@ -159,7 +183,15 @@ def _number(name: str, role: Literal["feature", "prediction"], values: Matrix, s
         return Column(name=name, role=role, type="number", edges=[0.0], range=span)
     center, spread = float(present.mean(dtype=np.float64)), float(present.std(dtype=np.float64))
     edges = [float(e) for e in _edges(present)]
-    return Column(name=name, role=role, type="number", edges=edges, range=span, center=center, scale=spread or 1.0)
+    scores = _scores(present, np.array(edges, dtype=np.float32)) if len(edges) > 1 else []
+    return Column(name=name, role=role, type="number", edges=edges, scores=scores, range=span, center=center, scale=spread or 1.0)
+
+
+def _scores(present: Matrix, edges: Matrix) -> list[float]:
+    """The normal score of each edge: the quantile of the share of rows below it and half of those on it (van der Waerden 1952)."""
+    below = np.searchsorted(np.sort(present), edges, side="left") + np.searchsorted(np.sort(present), edges, side="right")
+    scores = ndtri(np.clip(below / 2 / len(present), 1e-9, 1 - 1e-9))
+    return [float(score) for score in np.clip(scores, -MOST_SCORE, MOST_SCORE)]
 
 
 def _edges(present: Matrix) -> Matrix:
@@ -196,7 +228,7 @@ def _blocks_within(mask: npt.NDArray[np.bool_], clock: Floats | None, window_s: 
     return [kept[b] for b in blocks], by_time
 
 
-def _distances(sketcher: Sketcher, summaries: list[Summary], role: Literal["feature", "prediction"]) -> Iterator[Reference]:
+def _distances(sketcher: Sketcher, summaries: list[Summary], role: Literal["feature", "prediction"]) -> Iterator[Learned]:
     kind: Literal["feature_drift", "prediction_drift"] = "feature_drift" if role == "feature" else "prediction_drift"
     for j, column in enumerate(sketcher.columns):
         counts = [sketcher.cells_of(s, j) for s in summaries]
@@ -209,7 +241,7 @@ def _distances(sketcher: Sketcher, summaries: list[Summary], role: Literal["feat
         yield _reference(kind, column.name, values, sizes, mean * (1 - mean), column=j, shape="distance")
 
 
-def _rates(sketcher: Sketcher, summaries: list[Summary]) -> Iterator[Reference]:
+def _rates(sketcher: Sketcher, summaries: list[Summary]) -> Iterator[Learned]:
     sizes = np.array([s.rows for s in summaries], dtype=np.float64)
     for j, column in enumerate(sketcher.columns):
         if column.role == "prediction":
@@ -221,7 +253,17 @@ def _rates(sketcher: Sketcher, summaries: list[Summary]) -> Iterator[Reference]:
             yield _reference("quality", f"{column.name}.{name}", values, sizes, np.array([rate * (1 - rate)]), column=j, shape="rise")
 
 
-def _losses(label: Label, scores: Matrix, y: Floats, blocks: list[Indices]) -> Iterator[Reference]:
+def _associations(aspects: list[Aspect], sketcher: Sketcher, summaries: list[Summary]) -> Iterator[Learned]:
+    pairs = [aspect for aspect in aspects if aspect.what == "joint"]
+    measured = [Panel(pairs, sketcher).measure(summary, fewest=_FEWEST_ROWS) for summary in summaries]
+    for place, pair in enumerate(pairs):
+        values = np.tanh([[m.figures[place]] for m in measured])
+        sizes = np.array([m.rows[place] for m in measured])
+        name = pair.key.partition(":")[2]
+        yield _reference("association", name, values, sizes, np.array([1.0]), column=pair.column, shape="rise")
+
+
+def _losses(label: Label, scores: Matrix, y: Floats, blocks: list[Indices]) -> Iterator[Learned]:
     if not blocks:
         return
     losses = [performance.loss(label, scores[b], y[b]) for b in blocks]
@@ -232,7 +274,7 @@ def _losses(label: Label, scores: Matrix, y: Floats, blocks: list[Indices]) -> I
 
 
 def _reference(
-    kind: Literal["feature_drift", "prediction_drift", "performance", "quality"],
+    kind: MetricKind,
     name: str,
     values: Floats,
     sizes: Floats,
@@ -240,11 +282,12 @@ def _reference(
     *,
     column: int,
     shape: Literal["distance", "rise"],
-) -> Reference:
+) -> Learned:
     mean, between = between_blocks(values, sizes, within)
     deviation = deviations(values, sizes, within, floor=0.0 if kind == "performance" else 1.0)
     least = 0.5 * math.sqrt(2 / values.shape[1]) if shape == "distance" else _LEAST_RISE
-    return Reference(
+    figures = collapse(deviation, shape)
+    reference = Reference(
         kind=kind,
         name=name,
         column=column,
@@ -253,5 +296,6 @@ def _reference(
         between=between.tolist(),
         within=within.tolist(),
         typical=float(np.abs(values - mean).sum(axis=1).mean() / 2) if shape == "distance" else float(mean[0]),
-        baseline=fit_baseline(collapse(deviation, shape), shape=shape, raw=inefficiency(values), least_scale=least),
+        baseline=fit_baseline(figures, shape=shape, raw=inefficiency(values), least_scale=least),
     )
+    return Learned(reference, Given(figures, least**2))

@@ -1,7 +1,8 @@
 """Summaries of rows that can be added up: histograms over a profile's bins, missing, unknown and out-of-range counts.
 
 Everything in a `Summary` is an integer, so that merging gives the same to the bit in any order. Predictions are
-columns like any other, after the features. Knows nothing of windows, time or tests.
+columns like any other, after the features. Besides its histogram each column has a score, which grows with its value and stays
+within bounds, so that levels, spreads and joint moments can be summed that no outlier rules. Knows nothing of windows, time or tests.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.records import Record
-from cluster.schema import Matrix, Task
+from cluster.schema import Floats, Matrix, Task
 
 Counts = npt.NDArray[np.int64]
+Cells = npt.NDArray[np.intp]
 MISSING: Final = 0
 UNKNOWN: Final = 1
 BELOW: Final = 2
 ABOVE: Final = 3
 _UNIT: Final = 1 << 16  # steps a standard deviation: sums are kept as integers
 _MOST: Final = float(1 << 20)  # standard deviations; 2**27 rows of it still fit 64 bits
+SCORE_UNIT: Final = 32  # steps of a score that is 1
+MOST_SCORE: Final = 3.0
+_CHUNK: Final = 16_384  # rows at a time: the scores of a chunk stay in the processor's cache
 
 
 class Column(Record, frozen=True, kw_only=True):
@@ -36,6 +41,8 @@ class Column(Record, frozen=True, kw_only=True):
     """Numbers: increasing; cell i holds edges[i-1] <= x < edges[i], the first and last cell what the reference never held."""
     categories: list[str] = msgspec.field(default_factory=list)
     """Categories: names of the codes."""
+    scores: list[float] = msgspec.field(default_factory=list)
+    """Within +-3. Numbers: the score at each edge, straight lines between, and -3 and 3 outside; categories: of each. Empty: 0 for all."""
     range: tuple[float, float] | None = None
     center: float = 0.0
     scale: float = 1.0
@@ -61,15 +68,24 @@ class Summary:
         int64 of shape (columns, 4): missing, unknown category, below and above the schema's range.
     sums
         int64 of shape (columns,): sum of (x - center) / scale over present numbers, in steps of 2**-16.
+    moments
+        int64 of shape (columns + 1, columns + 1): sums of products of scores, in steps of 1 / 32, a 1 before them; missing values count as 0.
     """
 
     rows: int
     cells: Counts
     quality: Counts
     sums: Counts
+    moments: Counts
 
     def __add__(self, other: Summary) -> Summary:
-        return Summary(self.rows + other.rows, self.cells + other.cells, self.quality + other.quality, self.sums + other.sums)
+        return Summary(
+            self.rows + other.rows,
+            self.cells + other.cells,
+            self.quality + other.quality,
+            self.sums + other.sums,
+            self.moments + other.moments,
+        )
 
 
 def merge(summaries: Iterable[Summary]) -> Summary:
@@ -115,11 +131,16 @@ class Sketcher:
         ends = np.cumsum([column.cells for column in self.columns])
         self._slices = [slice(int(end) - column.cells, int(end)) for end, column in zip(ends, self.columns, strict=True)]
         self._total = int(ends[-1])
+        self.starts: Cells = np.array([cells.start for cells in self._slices], dtype=np.intp)
+        """Where each column's histogram begins in a summary's cells."""
+        self._lines = [_lines(column) for column in self.columns]
 
     def empty(self) -> Summary:
         """The summary of no rows."""
-        columns = len(self.columns)
-        return Summary(0, np.zeros(self._total, np.int64), np.zeros((columns, 4), np.int64), np.zeros(columns, np.int64))
+        k = len(self.columns)
+        return Summary(
+            0, np.zeros(self._total, np.int64), np.zeros((k, 4), np.int64), np.zeros(k, np.int64), np.zeros((k + 1, k + 1), np.int64)
+        )
 
     def cells_of(self, summary: Summary, index: int) -> Counts:
         """The histogram of one column."""
@@ -133,29 +154,60 @@ class Sketcher:
     def summarise(self, matrix: Matrix) -> Summary:
         """Summarise float32 (n, columns)."""
         summary = self.empty()
-        by_column = np.ascontiguousarray(matrix.T, dtype=np.float32)
+        for at in range(0, len(matrix), _CHUNK):
+            summary = summary + self._chunk(np.ascontiguousarray(matrix[at : at + _CHUNK].T, dtype=np.float32))
+        return summary
+
+    def _chunk(self, by_column: Matrix) -> Summary:
+        summary, rows = self.empty(), by_column.shape[1]
+        scores = np.ones((len(self.columns) + 1, rows))
         for index, (column, values) in enumerate(zip(self.columns, by_column, strict=True)):
             fill = self._number if column.type == "number" else self._category
-            fill(index, values, summary)
-        return Summary(len(matrix), summary.cells, summary.quality, summary.sums)
+            cells = fill(index, values, summary)
+            levels, slopes = self._lines[index]
+            scores[index + 1] = levels[cells] if slopes is None else _scores(levels, slopes, cells, values)
+        # products of whole numbers below 2**53: exact in float64, whatever the order in which they are added
+        return Summary(rows, summary.cells, summary.quality, summary.sums, np.rint(scores @ scores.T).astype(np.int64))
 
-    def _number(self, index: int, values: Matrix, into: Summary) -> None:
-        column, edges = self.columns[index], self._edges[index]
+    def _number(self, index: int, values: Matrix, into: Summary) -> Cells:
+        column = self.columns[index]
         missing = np.isnan(values)
-        if missing.any():
-            into.quality[index, MISSING] = np.count_nonzero(missing)
-            values = values[~missing]
-        into.cells[self._slices[index]] = np.bincount(np.searchsorted(edges, values, side="right"), minlength=column.cells)
+        cells = np.searchsorted(self._edges[index], values, side="right")
+        cells[missing] = column.cells
+        counts = np.bincount(cells, minlength=column.cells + 1)
+        into.cells[self._slices[index]] = counts[:-1]
+        into.quality[index, MISSING] = counts[-1]
         if column.range is not None:
             into.quality[index, BELOW] = np.count_nonzero(values < np.float32(column.range[0]))
             into.quality[index, ABOVE] = np.count_nonzero(values > np.float32(column.range[1]))
         steps = (values.astype(np.float64) - column.center) * (1.0 / column.scale)
+        steps[missing] = 0.0
         into.sums[index] = np.rint(np.clip(steps, -_MOST, _MOST) * _UNIT).astype(np.int64).sum()
+        return cells
 
-    def _category(self, index: int, values: Matrix, into: Summary) -> None:
+    def _category(self, index: int, values: Matrix, into: Summary) -> Cells:
         known = self.columns[index].cells
         codes = np.where(np.isnan(values), known + 1, values).astype(np.intp)
         counts = np.bincount(codes, minlength=known + 2)
         into.cells[self._slices[index]] = counts[:known]
         into.quality[index, UNKNOWN] = counts[known]
         into.quality[index, MISSING] = counts[known + 1]
+        return codes
+
+
+def _lines(column: Column) -> tuple[Floats, Floats | None]:
+    """Per cell, the missing last: the score where the cell's line meets 0, in steps, and its slope; categories have a score each and no slope."""
+    if column.type == "category":
+        scores = np.array(column.scores or [0.0] * column.cells) * SCORE_UNIT
+        return np.rint(np.concatenate([scores, [0.0, 0.0]])), None
+    most = MOST_SCORE if column.scores else 0.0
+    edges, at = np.array(column.edges, dtype=np.float32).astype(np.float64), np.array(column.scores or [0.0] * len(column.edges))
+    slopes = np.diff(at) / np.diff(edges)
+    levels = np.concatenate([[-most], at[:-1] - slopes * edges[:-1], [most, 0.0]]) * SCORE_UNIT
+    return levels, np.concatenate([[0.0], slopes, [0.0, 0.0]]) * SCORE_UNIT
+
+
+def _scores(levels: Floats, slopes: Floats, cells: Cells, values: Matrix) -> Floats:
+    """Whole numbers; 0 where a value is missing."""
+    scores = np.rint(levels[cells] + slopes[cells] * values)
+    return np.asarray(np.nan_to_num(scores, copy=False, nan=0.0))

@@ -24,6 +24,9 @@ _UPPER: Final = 1.645  # normal quantile of 95 %
 _KAPPA: Final = 1 / 3
 
 
+MetricKind = Literal["feature_drift", "association", "prediction_drift", "performance", "quality"]
+
+
 class Baseline(Record, frozen=True, kw_only=True):
     """How a statistic behaves while nothing changes: Student-t with a memory of one window."""
 
@@ -38,7 +41,7 @@ class Baseline(Record, frozen=True, kw_only=True):
 class Reference(Record, frozen=True, kw_only=True):
     """One metric on the reference: K figures (shares of cells, a rate, a mean loss) and how they vary by themselves."""
 
-    kind: Literal["feature_drift", "prediction_drift", "performance", "quality"]
+    kind: MetricKind
     name: str
     column: int = -1
     """Which column of the sketch, where there is one."""

@@ -105,7 +105,7 @@ def _profile() -> Profile:
 def test_the_budget_is_shared_out_whole():
     weights = drift.weights_of(_profile())
     assert sum(weights.values()) == pytest.approx(1.0)
-    assert weights["performance:brier"] == pytest.approx(0.25)
+    assert weights["performance:brier"] == pytest.approx(0.2 / 0.9)  # no pair of columns goes together here
 
 
 PROMISE = Promise(most=0.02)
@@ -161,4 +161,5 @@ def test_judging_leaves_the_state_it_was_given_as_it_was():
     after, findings, _ = drift.judge(profile, before, looks, window_start=0.0, threshold=BUDGET)
     assert before == drift.State()
     assert after.looks == 1
-    assert len(findings) == len(looks) == len(after.detectors)
+    assert len(findings) == len(looks)
+    assert after.memory is not None

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from monitoring.sketches import ABOVE, BELOW, MISSING, UNKNOWN, Column, Sketcher, Summary, merge, prediction_columns
 
 COLUMNS = [
-    Column(name="miles", type="number", edges=[-1.0, 0.0, 2.5, 7.0], range=(-2.0, 6.0), center=1.0, scale=3.0),
-    Column(name="carrier", type="category", categories=["UA", "B6", "DL"]),
+    Column(
+        name="miles", type="number", edges=[-1.0, 0.0, 2.5, 7.0], scores=[-2.0, 0.0, 0.5, 3.0], range=(-2.0, 6.0), center=1.0, scale=3.0
+    ),
+    Column(name="carrier", type="category", categories=["UA", "B6", "DL"], scores=[-1.0, 0.25, 2.0]),
 ]
 SKETCHER = Sketcher(COLUMNS)
 ROWS = st.lists(
@@ -20,7 +22,9 @@ ROWS = st.lists(
 
 
 def same(a: Summary, b: Summary) -> bool:
-    return a.rows == b.rows and all(np.array_equal(x, y) for x, y in ((a.cells, b.cells), (a.quality, b.quality), (a.sums, b.sums)))
+    return a.rows == b.rows and all(
+        np.array_equal(x, y) for x, y in ((a.cells, b.cells), (a.quality, b.quality), (a.sums, b.sums), (a.moments, b.moments))
+    )
 
 
 @given(ROWS, ROWS, ROWS)

@@ -1,0 +1,120 @@
+"""What is tested of a window: levels, spreads, shares of categories, faults and joint moments, from its summary to figures. Pure.
+
+Every figure is brought to a scale on which its noise is known, so that windows of few rows and of many compare: shares by the arcsine of
+their square root (variance 1/4n), correlations by Fisher's z (1/n). Knows no past and no evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster.records import Record
+from cluster.schema import Floats
+from monitoring.sketches import ABOVE, BELOW, MISSING, SCORE_UNIT, UNKNOWN, Counts, Sketcher, Summary
+
+What = Literal["level", "spread", "share", "missing", "unknown", "outside", "joint", "loss"]
+_BY_COLUMN: Final[tuple[What, ...]] = ("level", "spread", "share", "missing", "unknown", "outside", "joint")
+ARCSINE_VARIANCE: Final = 0.25
+Index = npt.NDArray[np.intp]
+_NEAR_ONE: Final = 0.98  # a correlation nearer to 1 is as near as this
+
+
+class Aspect(Record, frozen=True, kw_only=True):
+    """One figure that is tested."""
+
+    key: str
+    """The metric whose evidence it is: `feature_drift:NAME` and the like."""
+    what: What
+    column: int
+    cell: int = -1
+    """`share`: of which category."""
+    other: int = -1
+    """`joint`: the second column."""
+    sides: Literal[1, 2] = 2
+    """1: only a rise is a fault."""
+
+
+class Measured(NamedTuple):
+    """Figures of one window, float64 (A,) each; NaN where it says nothing."""
+
+    figures: Floats
+    rows: Floats
+    """Rows that each is taken over."""
+
+
+class Panel:
+    """Measures windows.
+
+    Parameters
+    ----------
+    aspects
+        What is measured, in this order.
+    sketcher
+        Of the summaries that will come.
+    """
+
+    def __init__(self, aspects: Sequence[Aspect], sketcher: Sketcher) -> None:
+        self.aspects = tuple(aspects)
+        self._sketcher = sketcher
+        self._places = {what: self._of(what) for what in _BY_COLUMN}
+        self._columns = np.array([aspect.column for aspect in self.aspects], dtype=np.intp)
+        self._cells = np.array([aspect.cell for aspect in self.aspects], dtype=np.intp)
+        self._rates = np.array([aspect.what in ("missing", "unknown", "outside", "joint") for aspect in self.aspects], dtype=bool)
+        self._others = np.array([aspect.other for aspect in self.aspects], dtype=np.intp)
+
+    def _of(self, what: What) -> Index:
+        return np.array([i for i, aspect in enumerate(self.aspects) if aspect.what == what], dtype=np.intp)
+
+    def measure(self, summary: Summary, *, fewest: int) -> Measured:
+        """All but losses, which need labels; a column with fewer than `fewest` present values says nothing of its values."""
+        n = max(summary.rows, 1)
+        present = n - summary.quality[:, MISSING] - summary.quality[:, UNKNOWN]
+        figures = np.full(len(self.aspects), np.nan)
+        rows = np.where(self._rates, n, present[self._columns]).astype(np.float64)
+        self._moments(summary, present, figures)
+        self._shares(summary, figures, rows)
+        self._faults(summary, figures, rows)
+        return Measured(np.where(rows >= fewest, figures, np.nan), rows)
+
+    def _moments(self, summary: Summary, present: Counts, figures: Floats) -> None:
+        sums, products = summary.moments[0, 1:] / SCORE_UNIT, summary.moments[1:, 1:] / SCORE_UNIT**2
+        at = self._places["level"]
+        figures[at] = sums[self._columns[at]] / np.maximum(present[self._columns[at]], 1)
+        at = self._places["spread"]
+        figures[at] = products.diagonal()[self._columns[at]] / np.maximum(present[self._columns[at]], 1)
+        at, n = self._places["joint"], max(summary.rows, 1)
+        a, b = self._columns[at], self._others[at]
+        mean = sums / n
+        variance = np.maximum(products.diagonal() / n - mean**2, 0.0)
+        scale = np.sqrt(variance[a] * variance[b])
+        together = products[a, b] / n - mean[a] * mean[b]
+        figures[at] = np.arctanh(np.clip(np.divide(together, scale, out=np.zeros(len(at)), where=scale > 0), -_NEAR_ONE, _NEAR_ONE))
+
+    def _shares(self, summary: Summary, figures: Floats, rows: Floats) -> None:
+        at = self._places["share"]
+        starts = self._sketcher.starts[self._columns[at]]
+        figures[at] = arcsine(summary.cells[starts + self._cells[at]], rows[at])
+
+    def _faults(self, summary: Summary, figures: Floats, rows: Floats) -> None:
+        quality = summary.quality
+        counts: dict[What, Counts] = {
+            "missing": quality[:, MISSING],
+            "unknown": quality[:, UNKNOWN],
+            "outside": quality[:, BELOW] + quality[:, ABOVE],
+        }
+        for what, by_column in counts.items():
+            at = self._places[what]
+            figures[at] = arcsine(by_column[self._columns[at]], rows[at])
+
+
+def arcsine(counts: Floats | Counts, rows: Floats) -> Floats:
+    """The arcsine of the square root of a share (Anscombe 1948): variance about 1 / 4n whatever the share.
+
+    >>> arcsine(np.array([0.0, 50.0]), np.array([100.0, 100.0])).round(3).tolist()
+    [0.061, 0.785]
+    """
+    return np.asarray(np.arcsin(np.sqrt((counts + 0.375) / (np.maximum(rows, counts) + 0.75))))

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from monitoring.evidence import Detectors, Memory, learn, pack, unpack
+
+
+def course(rng: np.random.Generator, windows: int, metrics: int, *, memory: float = 0.0) -> np.ndarray:
+    steps = rng.standard_normal((windows + 50, metrics))
+    values = np.zeros_like(steps)
+    for i in range(1, len(steps)):
+        values[i] = memory * values[i - 1] + np.sqrt(1 - memory**2) * steps[i]
+    return values[50:]
+
+
+def watch(figures: np.ndarray, reference: int, *, both: bool = True) -> tuple[Detectors, Memory, np.ndarray]:
+    """The detectors after all windows, and the evidence after each."""
+    detectors = Detectors(learn(figures[:reference], np.zeros(figures.shape[1])), np.full(figures.shape[1], both))
+    memory, course = detectors.begin(), []
+    for number, window in enumerate(figures[reference:]):
+        memory, _ = detectors.advance(memory, window, float(number))
+        course.append(detectors.evidence(memory))
+    return detectors, memory, np.array(course)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5])
+@pytest.mark.parametrize("reference", [12, 60])
+def test_healthy_windows_earn_an_e_value_of_at_most_one_however_short_the_reference(memory, reference):
+    figures = 7 + 3 * course(np.random.default_rng(reference), reference + 40, 4000, memory=memory)
+    detectors = Detectors(learn(figures[:reference], np.zeros(4000)), np.full(4000, True))
+    kept, earned = detectors.begin(), []
+    for number, window in enumerate(figures[reference:]):
+        kept, e_values = detectors.advance(kept, window, float(number))
+        earned.append(e_values)
+    means = np.mean(earned, axis=1)
+    assert np.mean(means) <= 1.0 + 3 * np.std(earned) / np.sqrt(np.size(earned))
+
+
+def test_evidence_reaches_a_threshold_no_oftener_than_the_bound_says():
+    """Ville's inequality for e-detectors: within n windows the chance is at most n / A, here 10 %."""
+    _, _, evidence = watch(course(np.random.default_rng(5), 130, 3000, memory=0.3), 30)
+    assert np.mean((evidence >= 1000).any(axis=0)) <= 0.1
+
+
+def test_a_lasting_change_is_found_and_dated_and_a_fall_counts_only_where_both_sides_do():
+    figures = course(np.random.default_rng(6), 110, 200)
+    figures[80:] -= 2.0
+    detectors, memory, evidence = watch(figures, 60)
+    found = (evidence >= 1e4).argmax(axis=0)
+    assert np.mean((evidence >= 1e4).any(axis=0)) > 0.95
+    assert np.median(found) < 20 + 15
+    dates = np.array([detectors.began(memory, j) for j in range(200)])
+    assert np.median(dates[:, 0]) == pytest.approx(20, abs=1.5)
+    assert 0.1 < np.median(dates[:, 1]) < 4
+    _, _, rises = watch(figures, 60, both=False)
+    assert np.mean((rises >= 1e4).any(axis=0)) < 0.02
+
+
+def test_one_wild_window_is_no_change():
+    figures = course(np.random.default_rng(7), 80, 50)
+    figures[70] = 50.0
+    _, _, evidence = watch(figures, 60)
+    assert evidence.max() < 1e4
+
+
+def test_residuals_are_compared_by_student_t_with_all_before_them():
+    figures = np.array([[0.0], [1.0], [-1.0], [0.5], [-0.5], [2.0], [-2.0], [0.0], [1.0], [-1.0]])
+    start = learn(figures, np.zeros(1))
+    assert start.memory == [0.0] or start.memory[0] > 0
+    detectors = Detectors(start, np.array([True]))
+    _, e_values = detectors.advance(detectors.begin(), np.array([3.0]), 0.0)
+    residuals = figures[1:, 0] - start.memory[0] * figures[:-1, 0]
+    t = (3.0 - start.memory[0] * -1.0 - residuals.mean()) / np.sqrt(residuals.var(ddof=1) * (1 + start.inefficiency[0] / 9))
+    z = min(stats.norm.ppf(stats.t.cdf(t, start.df[0])), 4.0) / np.sqrt(start.inefficiency[0])
+    bets = np.array([0.5, 1.0, 2.0, -0.5, -1.0, -2.0])
+    assert e_values[0] == pytest.approx(np.mean(np.exp(bets * z - bets**2 / 2)))
+
+
+def test_a_window_that_says_nothing_of_a_metric_leaves_it_as_it_was():
+    detectors, memory, _ = watch(course(np.random.default_rng(8), 40, 2), 30)
+    after, e_values = detectors.advance(memory, np.array([np.nan, 1.0]), 10.0)
+    assert e_values[0] == pytest.approx(1.0)
+    for before, now in zip(memory, after, strict=True):
+        np.testing.assert_array_equal(before[0], now[0])
+    assert after.windows[1] == memory.windows[1] + 1
+
+
+def test_who_was_blamed_rests_and_forgets_all_but_the_reference():
+    figures = course(np.random.default_rng(9), 80, 2)
+    figures[60:, 0] += 5
+    detectors, memory, _ = watch(figures, 60)
+    after = detectors.after_alarm(memory, np.array([True, False]), 3.0)
+    assert detectors.evidence(after).tolist() == [0.0, 0.0]
+    assert after.mean[0] == detectors.begin().mean[0]
+    assert after.mean[1] == memory.mean[1]
+    for _ in range(3):
+        after, _ = detectors.advance(after, np.array([5.0, 0.0]), 0.0)
+        assert detectors.evidence(after)[0] == 0.0
+    after, _ = detectors.advance(after, np.array([5.0, 0.0]), 0.0)
+    assert detectors.evidence(after)[0] > 0.0
+
+
+def test_a_memory_survives_being_packed():
+    detectors, memory, _ = watch(course(np.random.default_rng(10), 40, 3), 30)
+    again = unpack(pack(memory), like=detectors.begin())
+    for before, now in zip(memory, again, strict=True):
+        np.testing.assert_array_equal(before, now)
+
+
+def test_a_metric_that_never_varied_is_credited_with_the_noise_of_its_rows():
+    detectors = Detectors(learn(np.zeros((30, 1)), np.array([1.0])), np.array([True]))
+    _, e_values = detectors.advance(detectors.begin(), np.array([1.0]), 0.0)
+    assert e_values[0] < 2.0

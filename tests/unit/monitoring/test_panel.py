@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from monitoring.panel import Aspect, Panel
+from monitoring.sketches import Column, Sketcher
+
+EDGES = [-2.0, -1.0, 0.0, 1.0, 2.0]
+COLUMNS = [
+    Column(name="a", type="number", edges=EDGES, scores=EDGES, range=(-3.0, 3.0)),
+    Column(name="b", type="number", edges=EDGES, scores=EDGES),
+    Column(name="c", type="category", categories=["x", "y"]),
+]
+ASPECTS = [
+    Aspect(key="feature_drift:a", what="level", column=0),
+    Aspect(key="feature_drift:a", what="spread", column=0),
+    Aspect(key="feature_drift:c", what="share", column=2, cell=1),
+    Aspect(key="quality:a.missing", what="missing", column=0, sides=1),
+    Aspect(key="quality:c.unknown", what="unknown", column=2, sides=1),
+    Aspect(key="quality:a.outside", what="outside", column=0, sides=1),
+    Aspect(key="association:a and b", what="joint", column=0, other=1),
+]
+SKETCHER = Sketcher(COLUMNS)
+
+
+def rows(n: int = 4000) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    a = np.clip(rng.standard_normal(n), -1.99, 1.99)
+    b = np.clip(0.8 * a + 0.3 * rng.standard_normal(n), -1.99, 1.99)
+    return np.column_stack([a, b, rng.integers(0, 2, n)]).astype(np.float32)
+
+
+def measure(matrix: np.ndarray) -> dict[tuple[str, str], float]:
+    found = Panel(ASPECTS, SKETCHER).measure(SKETCHER.summarise(matrix), fewest=30)
+    return {(a.key, a.what): float(v) for a, v in zip(ASPECTS, found.figures, strict=True)}
+
+
+def test_levels_spreads_shares_and_correlations_are_those_of_the_rows():
+    matrix = rows()
+    found = measure(matrix)
+    assert found["feature_drift:a", "level"] == pytest.approx(matrix[:, 0].mean(), abs=0.002)
+    assert found["feature_drift:a", "spread"] == pytest.approx((matrix[:, 0] ** 2).mean(), abs=0.005)
+    assert np.sin(found["feature_drift:c", "share"]) ** 2 == pytest.approx(matrix[:, 2].mean(), abs=0.001)
+    assert np.tanh(found["association:a and b", "joint"]) == pytest.approx(stats.pearsonr(matrix[:, 0], matrix[:, 1]).statistic, abs=0.002)
+
+
+def test_faults_are_shares_of_all_rows():
+    matrix = rows(1000)
+    matrix[:100, 0], matrix[100:150, 0], matrix[:20, 2] = np.nan, 4.0, 2.0
+    found = measure(matrix)
+    shares = {"quality:a.missing": 0.1, "quality:a.outside": 0.05, "quality:c.unknown": 0.02}
+    for key, share in shares.items():
+        assert np.sin(next(v for (k, _), v in found.items() if k == key)) ** 2 == pytest.approx(share, abs=0.001)
+
+
+def test_values_beyond_the_reference_count_as_three_and_no_more():
+    matrix = np.full((100, 3), 1e20, dtype=np.float32)
+    matrix[:, 2] = 0
+    assert measure(matrix)["feature_drift:a", "level"] == 3.0
+
+
+def test_a_column_with_few_values_says_nothing_of_them_but_that_they_are_missing():
+    matrix = rows(100)
+    matrix[:80, 0] = np.nan
+    found = measure(matrix)
+    assert np.isnan(found["feature_drift:a", "level"])
+    assert np.isfinite(found["quality:a.missing", "missing"])
+
+
+def test_windows_merged_measure_as_one():
+    matrix = rows(999)
+    whole = SKETCHER.summarise(matrix)
+    parts = SKETCHER.summarise(matrix[:400]) + SKETCHER.summarise(matrix[400:])
+    np.testing.assert_array_equal(whole.moments, parts.moments)
