@@ -109,7 +109,7 @@ def weights_of(profile: Profile, promise: Promise | None = None) -> dict[str, fl
     """
     kinds = {key: key.partition(":")[0] for key in dict.fromkeys(aspect.key for aspect in profile.usual.aspects)}
     counted = list(kinds.values())
-    whole = sum(_BUDGET_SHARES[kind] for kind in set(counted)) / (1.0 if promise is None else 1.0 - CASCADE_SHARE)
+    whole = sum(share for kind, share in _BUDGET_SHARES.items() if kind in counted) / (1.0 if promise is None else 1.0 - CASCADE_SHARE)
     weights = {key: _BUDGET_SHARES[kind] / whole / counted.count(kind) for key, kind in kinds.items()}
     return weights if promise is None else weights | {promise.key: CASCADE_SHARE}
 

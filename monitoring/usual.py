@@ -19,7 +19,7 @@ from monitoring.sketches import SCORE_UNIT, Column, Sketcher, Summary
 
 FEWEST_BLOCKS: Final = 8
 _MOST_SHARES: Final = 8  # a column's largest categories
-_PAIRS_PER_COLUMN: Final = 2
+_PAIRS_PER_COLUMN: Final = 3
 _LEAST_CORRELATION: Final = 0.1
 _SPREAD_VARIANCE: Final = 2.0  # of a squared standard normal score
 

@@ -20,8 +20,8 @@ from monitoring.sketches import Sketcher, prediction_columns
 DAY_S: Final = 86_400.0
 LABEL: Final = "(label)"
 """Blamed when predictions are wrong oftener."""
-Alarm = tuple[str, ...]
-"""Names of the columns that are blamed."""
+Alarm = tuple[tuple[str, ...], ...]
+"""Who is blamed, the heaviest first: a column, or a pair of them."""
 
 
 class Detector(Protocol):
@@ -48,16 +48,16 @@ class Ours:
         looks += performance_looks(self._profile, self._label, scores, y)
         self._state, _, alarm = drift.judge(self._profile, self._state, looks, window_start=self._at * DAY_S, threshold=self._threshold)
         self._at += 1
-        return None if alarm is None else tuple(name for key in alarm.blamed for name in _columns_of(key))
+        return None if alarm is None else tuple(_columns_of(key) for key in alarm.blamed)
 
 
-def _columns_of(key: str) -> list[str]:
+def _columns_of(key: str) -> tuple[str, ...]:
     kind, _, name = key.partition(":")
     if kind == "association":
-        return name.split(" and ")
+        return tuple(name.split(" and "))
     if kind == "performance":
-        return [LABEL]
-    return [name.rsplit(".", 1)[0] if kind == "quality" else name]
+        return (LABEL,)
+    return (name.rsplit(".", 1)[0] if kind == "quality" else name,)
 
 
 class _ByColumn:
@@ -121,4 +121,4 @@ class Psi(_ByColumn):
 
 def _ranked(names: Sequence[str], strength: Floats, hit: npt.NDArray[np.bool_]) -> Alarm | None:
     order = [j for j in np.argsort(-strength, kind="stable") if hit[j]]
-    return tuple(names[j] for j in order) if order else None
+    return tuple((names[j],) for j in order) if order else None

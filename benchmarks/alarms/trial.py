@@ -72,7 +72,7 @@ def planted(world: World, make: Make, change: Change, *, reference: int, before:
     if outcome.at is None:
         return Found(False, None, False)
     name = world.schema.features[column].name if column >= 0 else LABEL
-    return Found(outcome.at < before, outcome.at - before, name in outcome.blamed[:2] and len(outcome.blamed) <= 2)
+    return Found(outcome.at < before, outcome.at - before, len(outcome.blamed) <= 2 and any(name in blamed for blamed in outcome.blamed))
 
 
 def _spoil(world: World, rows: Rows, change: Change, column: int, rng: np.random.Generator) -> Rows:

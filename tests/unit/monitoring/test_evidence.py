@@ -36,9 +36,10 @@ def test_healthy_windows_earn_an_e_value_of_at_most_one_however_short_the_refere
     assert np.mean(means) <= 1.0 + 3 * np.std(earned) / np.sqrt(np.size(earned))
 
 
-def test_evidence_reaches_a_threshold_no_oftener_than_the_bound_says():
+@pytest.mark.parametrize("memory", [0.3, 0.8])
+def test_evidence_reaches_a_threshold_no_oftener_than_the_bound_says(memory):
     """Ville's inequality for e-detectors: within n windows the chance is at most n / A, here 10 %."""
-    _, _, evidence = watch(course(np.random.default_rng(5), 130, 3000, memory=0.3), 30)
+    _, _, evidence = watch(course(np.random.default_rng(5), 120, 3000, memory=memory), 20)
     assert np.mean((evidence >= 1000).any(axis=0)) <= 0.1
 
 
