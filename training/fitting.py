@@ -1,7 +1,8 @@
 """What is fitted on which rows: each member's effort is found first, then it is fitted on each fold and on all rows. Pure.
 
 The effort (trees, epochs) is found by early stopping on rows that come before every fold's piece. A piece that also stopped the
-fit it judges would flatter it, and members that are not stopped would look worse beside it.
+fit it judges would flatter it, and members that are not stopped would look worse beside it. Later fits have more rows: they are
+given as many times more trees, whose number would else stay that of the smallest fit; epochs grow with the rows by themselves.
 
 The same function runs in this process and on each worker of a Ray Train group; what differs is the crew, and where
 finished fits are kept. Rows are in order of time, so a fold is a cut: fit on what came before, judge on the next piece.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -52,7 +53,7 @@ class Fits(NamedTuple):
     folds: list[dict[str, bytes]]
     """Native models by member, a dictionary a fold."""
     efforts: dict[str, int]
-    """By member, what all these fits were given."""
+    """By member, what was found on the rows before the folds' pieces."""
     final: dict[str, bytes]
     """Native models fitted on all rows."""
 
@@ -99,12 +100,23 @@ def fit_all(
 
     start, stop = cuts.stopping
     efforts = {m.name: step(f"effort/{m.name}", m, rows[:start], rows[start:stop], None).effort for m in members}
+    *growths, whole = _growths(cuts, len(rows), crew)
     by_fold = [
-        {m.name: step(f"fold-{number}/{m.name}", m, rows[: fold.train], None, efforts[m.name]).native for m in members}
-        for number, fold in enumerate(cuts.folds)
+        {
+            m.name: step(f"fold-{number}/{m.name}", m, rows[: fold.train], None, m.effort_for(efforts[m.name], growth)).native
+            for m in members
+        }
+        for number, (fold, growth) in enumerate(zip(cuts.folds, growths, strict=True))
     ]
-    final = {m.name: step(f"final/{m.name}", m, rows, None, efforts[m.name]).native for m in members}
+    final = {m.name: step(f"final/{m.name}", m, rows, None, m.effort_for(efforts[m.name], whole)).native for m in members}
     return Fits(by_fold, efforts, final)
+
+
+def _growths(cuts: Cuts, rows: int, crew: Crew) -> list[float]:
+    """How many times the rows that found the efforts each fold learns from, and the fit on all: as rank 0 sees it, since shares differ by a row."""
+    counts = [fold.train for fold in cuts.folds] + [rows]
+    shared = crew.share([max(1.0, count / max(1, cuts.stopping.train)) for count in counts])
+    return cast("list[float]", shared)
 
 
 def _nowhere(_name: str, _made: Callable[[], bytes]) -> None:

@@ -2,7 +2,8 @@
 
 A trial fits one member and is judged by the loss on the rows that stopped it. They come before the validation rows,
 on which the blend must prove itself: those are never looked at. Each member gets an equal share of the budget and begins with the
-settings it has, so a search can only improve on them, as far as that piece can tell. The same number of trials
+settings it has; they are given up only for better ones by more than a standard error, since the least of many losses on one piece is
+partly luck (the one-standard-error rule, Breiman et al. 1984, Classification and Regression Trees, 3.4.3). The same number of trials
 with the same seed proposes the same settings; how many trials a budget of seconds allows depends on the machine, which is why the settings
 that were found are written down and a reproduction uses those.
 """
@@ -13,8 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import numpy as np
+
 from cluster.records import Record
-from cluster.schema import Label
+from cluster.schema import Floats, Label, Matrix
 from cluster.training_settings import Search
 from training.composing.calibration import loss
 from training.fitting import Fold
@@ -23,6 +26,8 @@ from training.members import Crew, Member, Rows
 MOST_ROWS: Final = 100_000
 """Trials learn from the latest rows only, at most so many; the final fits learn from all."""
 _LEAST_SHARE_S: Final = 1.0
+_BLOCKS: Final = 20
+"""Runs of neighbouring rows whose losses are compared: rows near each other in time are not independent."""
 
 
 class Trialled(Record, frozen=True, kw_only=True):
@@ -86,6 +91,7 @@ def _search_one(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=crew.seed, n_startup_trials=5))
     tried: list[tuple[Member, Trialled]] = []
+    by_block: list[Floats] = []
     until = clock() + max(chosen.budget_s, _LEAST_SHARE_S)
     while not tried or (clock() < until and len(tried) < (chosen.trials or len(tried) + 1)):
         trial = study.ask()
@@ -94,11 +100,27 @@ def _search_one(
             break  # nothing to search
         began = clock()
         fit = candidate.fit(train, valid, crew)
-        value = loss(label, valid.y, candidate.score(fit.native, valid.X))
+        scores = candidate.score(fit.native, valid.X)
+        value = loss(label, valid.y, scores)
+        by_block.append(_by_block(label, valid.y, scores))
         tried.append((candidate, Trialled(member=member.name, settings=dict(trial.params), loss=value, seconds=round(clock() - began, 3))))
         if trial.params:
             study.tell(trial, value)
         else:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)  # the settings it began with are not of the search space
-    best = min(tried, key=lambda one: one[1].loss)[0]
-    return best, [record for _, record in tried]
+    best = min(range(len(tried)), key=lambda i: tried[i][1].loss)
+    chosen_one = best if _surely_better(by_block[best], by_block[0]) else 0
+    return tried[chosen_one][0], [record for _, record in tried]
+
+
+def _by_block(label: Label, y: Floats, scores: Matrix) -> Floats:
+    """Mean loss of each run of neighbouring rows, float64 (blocks,)."""
+    runs = np.array_split(np.arange(len(y)), min(_BLOCKS, len(y)))
+    return np.array([loss(label, y[run], scores[run]) for run in runs])
+
+
+def _surely_better(losses: Floats, before: Floats) -> bool:
+    """Whether losses are less than before by more than a standard error of the difference."""
+    gain = before - losses
+    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return bool(gain.mean() > error)

@@ -36,6 +36,10 @@ class Recorder:
     refuses: bool = False
     settings: Section = _NOTHING
 
+    def effort_for(self, effort: int, growth: float) -> int:
+        """The same, whatever the rows."""
+        return effort
+
     def fit(self, train: Rows, valid: Rows | None, crew: Crew, *, effort: int | None = None) -> Fit:
         """The sum of all numbers and labels of the training rows, and of the labels of the validation rows."""
         if self.refuses:

@@ -111,6 +111,9 @@ class Member(Protocol):
         all workers and the best model is returned; without, exactly `effort` is spent, or the settings' most where it is None.
         """
 
+    def effort_for(self, effort: int, growth: float) -> int:
+        """What a fit deserves that has `growth` times the rows of the fit which found `effort`; at least 1 time."""
+
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores by the native model, float32 of shape (n, width)."""
 

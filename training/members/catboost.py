@@ -80,6 +80,10 @@ class CatBoostMember:
             parameters |= {"use_best_model": True, "od_type": "Iter", "od_wait": chosen.early_stopping_rounds}
         return parameters
 
+    def effort_for(self, effort: int, growth: float) -> int:
+        """As many times more trees."""
+        return round(effort * growth)
+
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores, float32 of shape (n, width)."""
         rows = np.ascontiguousarray(matrix, dtype=np.float32)
@@ -103,7 +107,7 @@ class CatBoostMember:
     def suggest(self, trial: Trial) -> CatBoostMember:
         """Ranges as they are common in tuned trees; rounds are left to early stopping."""
         tried = {
-            "learning_rate": trial.suggest_float("catboost.learning_rate", 0.01, 0.3, log=True),
+            "learning_rate": trial.suggest_float("catboost.learning_rate", 0.01, 0.1, log=True),
             "max_depth": trial.suggest_int("catboost.max_depth", 3, 9),
             "reg_lambda": trial.suggest_float("catboost.reg_lambda", 0.1, 100, log=True),
             "subsample": trial.suggest_float("catboost.subsample", 0.5, 1),

@@ -87,6 +87,10 @@ class LightGBMMember:
             **self.settings.model_dump(exclude={"rounds", "early_stopping_rounds"}),
         }
 
+    def effort_for(self, effort: int, growth: float) -> int:
+        """As many times more trees."""
+        return round(effort * growth)
+
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores, float32 of shape (n, width)."""
         booster = _load(native)
@@ -105,7 +109,7 @@ class LightGBMMember:
     def suggest(self, trial: Trial) -> LightGBMMember:
         """Ranges as they are common in tuned trees; rounds are left to early stopping."""
         tried = {
-            "learning_rate": trial.suggest_float("lightgbm.learning_rate", 0.01, 0.3, log=True),
+            "learning_rate": trial.suggest_float("lightgbm.learning_rate", 0.01, 0.1, log=True),
             "num_leaves": trial.suggest_int("lightgbm.num_leaves", 4, 256, log=True),
             "min_child_samples": trial.suggest_int("lightgbm.min_child_samples", 2, 200, log=True),
             "subsample": trial.suggest_float("lightgbm.subsample", 0.5, 1),

@@ -80,6 +80,10 @@ class LinearMember:
         )
         return Fit(msgspec.json.encode(fitted), 0)
 
+    def effort_for(self, effort: int, growth: float) -> int:  # noqa: ARG002
+        """None."""
+        return effort
+
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores, float32 of shape (n, width)."""
         fitted = msgspec.json.decode(native, type=LinearModel)

@@ -112,6 +112,10 @@ class TorchMember:
     def _shape(self) -> Shape:
         return Shape(self.settings.networks, self.settings.hidden, score_width(self.schema.label))
 
+    def effort_for(self, effort: int, growth: float) -> int:  # noqa: ARG002
+        """The same: epochs grow with the rows by themselves."""
+        return effort
+
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores, float32 of shape (n, width)."""
         fitted = msgspec.json.decode(native, type=TorchModel)

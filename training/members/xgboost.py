@@ -100,6 +100,10 @@ class XGBoostMember:
         seeded = trees.task_parameters(self.schema.label, seed=crew.seed, threads=crew.threads) | {"seed_per_iteration": True}
         return seeded | chosen | device
 
+    def effort_for(self, effort: int, growth: float) -> int:
+        """As many times more trees."""
+        return round(effort * growth)
+
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores, float32 of shape (n, width)."""
         return trees.score(native, matrix)
@@ -109,9 +113,9 @@ class XGBoostMember:
         return trees.to_onnx(native, self.schema.label)
 
     def suggest(self, trial: Trial) -> XGBoostMember:
-        """Ranges as they are common in tuned trees; rounds are left to early stopping."""
+        """Ranges as they are common in tuned trees; rounds are left to early stopping. Faster steps stop by chance on noisy rows."""
         tried = {
-            "learning_rate": trial.suggest_float("xgboost.learning_rate", 0.01, 0.3, log=True),
+            "learning_rate": trial.suggest_float("xgboost.learning_rate", 0.01, 0.1, log=True),
             "max_depth": trial.suggest_int("xgboost.max_depth", 3, 10),
             "min_child_weight": trial.suggest_float("xgboost.min_child_weight", 0.1, 100, log=True),
             "subsample": trial.suggest_float("xgboost.subsample", 0.5, 1),

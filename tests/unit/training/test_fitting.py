@@ -24,6 +24,9 @@ class Notebook:
     breaks_at: int | None = None
     resumed: list[bytes | None] = field(default_factory=list)
 
+    def effort_for(self, effort: int, growth: float) -> int:
+        return round(effort * growth)
+
     def fit(self, train: Rows, valid: Rows | None, crew: Crew, *, effort: int | None = None) -> Fit:
         """Offer a state, then break if told to."""
         self.resumed.append(crew.resume)
@@ -45,7 +48,7 @@ def fit(member: Notebook, done: dict[str, bytes] | None = None, keep: dict[str, 
 def test_the_effort_is_found_before_all_pieces_and_given_to_each_fold_and_to_the_fit_on_all_rows():
     member = Notebook()
     fits = fit(member)
-    assert member.seen == [(6.0, 3, None), (9.0, 0, 3), (13.0, 0, 3), (19.0, 0, 3)]
+    assert member.seen == [(6.0, 3, None), (9.0, 0, 4), (13.0, 0, 6), (19.0, 0, 9)]  # by 10/7, 14/7 and 20/7
     assert fits.efforts == {"notebook": 3}
     assert [fold["notebook"] for fold in fits.folds] == [b"10", b"14"]
     assert fits.final == {"notebook": b"20"}
@@ -64,7 +67,7 @@ def test_what_was_kept_is_not_fitted_again_and_what_was_under_way_goes_on():
     }
     again = Notebook()
     fits = fit(again, done=kept)
-    assert again.seen == [(13.0, 0, 3), (19.0, 0, 3)]
+    assert again.seen == [(13.0, 0, 6), (19.0, 0, 9)]
     assert again.resumed == [b"14 begun", None]
     assert fits == fit(Notebook())
 

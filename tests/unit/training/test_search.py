@@ -53,6 +53,13 @@ def test_better_settings_are_found_and_every_trial_is_written_down():
     assert found.rows == 50
 
 
+def test_settings_that_are_better_by_luck_alone_are_not_taken():
+    rng = np.random.default_rng(0)
+    before = rng.normal(1.0, 0.1, 20)
+    assert not search._surely_better(before - rng.normal(0.0, 0.05, 20) + 0.01, before)
+    assert search._surely_better(before - 0.05 - rng.normal(0.0, 0.05, 20), before)
+
+
 def test_settings_that_cannot_be_bettered_are_kept():
     (best,), _ = run([Guess(value=3.0)])
     assert best == Guess(value=3.0)
