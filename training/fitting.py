@@ -1,8 +1,9 @@
 """What is fitted on which rows: each member's effort is found first, then it is fitted on each fold and on all rows. Pure.
 
 The effort (trees, epochs) is found by early stopping on rows that come before every fold's piece. A piece that also stopped the
-fit it judges would flatter it, and members that are not stopped would look worse beside it. Later fits have more rows: they are
-given as many times more trees, whose number would else stay that of the smallest fit; epochs grow with the rows by themselves.
+fit it judges would flatter it, and members that are not stopped would look worse beside it. The fit on all rows judges nothing:
+its effort is found anew, on the latest rows. Fits with more rows than those that found their effort are given as many times more
+trees, whose number would else stay that of the smaller fit; epochs grow with the rows by themselves.
 
 The same function runs in this process and on each worker of a Ray Train group; what differs is the crew, and where
 finished fits are kept. Rows are in order of time, so a fold is a cut: fit on what came before, judge on the next piece.
@@ -53,7 +54,7 @@ class Fits(NamedTuple):
     folds: list[dict[str, bytes]]
     """Native models by member, a dictionary a fold."""
     efforts: dict[str, int]
-    """By member, what was found on the rows before the folds' pieces."""
+    """By member, what the fit on all rows was given."""
     final: dict[str, bytes]
     """Native models fitted on all rows."""
 
@@ -100,6 +101,7 @@ def fit_all(
 
     start, stop = cuts.stopping
     efforts = {m.name: step(f"effort/{m.name}", m, rows[:start], rows[start:stop], None).effort for m in members}
+    latest = cuts.folds[0].train
     *growths, whole = _growths(cuts, len(rows), crew)
     by_fold = [
         {
@@ -108,14 +110,17 @@ def fit_all(
         }
         for number, (fold, growth) in enumerate(zip(cuts.folds, growths, strict=True))
     ]
-    final = {m.name: step(f"final/{m.name}", m, rows, None, m.effort_for(efforts[m.name], whole)).native for m in members}
-    return Fits(by_fold, efforts, final)
+    found = {
+        m.name: step(f"latest/{m.name}", m, rows[:latest], rows[latest:], None).effort if efforts[m.name] else 0 for m in members
+    }  # a member without effort has none to find
+    final = {m.name: step(f"final/{m.name}", m, rows, None, m.effort_for(found[m.name], whole)) for m in members}
+    return Fits(by_fold, {name: fit.effort for name, fit in final.items()}, {name: fit.native for name, fit in final.items()})
 
 
 def _growths(cuts: Cuts, rows: int, crew: Crew) -> list[float]:
-    """How many times the rows that found the efforts each fold learns from, and the fit on all: as rank 0 sees it, since shares differ by a row."""
-    counts = [fold.train for fold in cuts.folds] + [rows]
-    shared = crew.share([max(1.0, count / max(1, cuts.stopping.train)) for count in counts])
+    """How many times the rows that found its effort each fold learns from, and the fit on all: as rank 0 sees it, since shares differ by a row."""
+    ratios = [fold.train / max(1, cuts.stopping.train) for fold in cuts.folds] + [rows / max(1, cuts.folds[0].train)]
+    shared = crew.share([max(1.0, ratio) for ratio in ratios])
     return cast("list[float]", shared)
 
 

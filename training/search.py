@@ -3,7 +3,8 @@
 A trial fits one member and is judged by the loss on the rows that stopped it. They come before the validation rows,
 on which the blend must prove itself: those are never looked at. Each member gets an equal share of the budget and begins with the
 settings it has; they are given up only for better ones by more than a standard error, since the least of many losses on one piece is
-partly luck (the one-standard-error rule, Breiman et al. 1984, Classification and Regression Trees, 3.4.3). The same number of trials
+partly luck (the one-standard-error rule, Breiman et al. 1984, Classification and Regression Trees, 3.4.3); and only after at least five
+other settings were tried: fewer are no search. The same number of trials
 with the same seed proposes the same settings; how many trials a budget of seconds allows depends on the machine, which is why the settings
 that were found are written down and a reproduction uses those.
 """
@@ -26,6 +27,8 @@ from training.members import Crew, Member, Rows
 MOST_ROWS: Final = 100_000
 """Trials learn from the latest rows only, at most so many; the final fits learn from all."""
 _LEAST_SHARE_S: Final = 1.0
+_FEWEST: Final = 5
+"""Other settings that must have been tried before any is taken; so many Optuna draws by lot before it learns from them."""
 _BLOCKS: Final = 20
 """Runs of neighbouring rows whose losses are compared: rows near each other in time are not independent."""
 
@@ -89,7 +92,7 @@ def _search_one(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=crew.seed, n_startup_trials=5))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=crew.seed, n_startup_trials=_FEWEST))
     tried: list[tuple[Member, Trialled]] = []
     by_block: list[Floats] = []
     until = clock() + max(chosen.budget_s, _LEAST_SHARE_S)
@@ -109,8 +112,8 @@ def _search_one(
         else:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)  # the settings it began with are not of the search space
     best = min(range(len(tried)), key=lambda i: tried[i][1].loss)
-    chosen_one = best if _surely_better(by_block[best], by_block[0]) else 0
-    return tried[chosen_one][0], [record for _, record in tried]
+    is_taken = len(tried) > _FEWEST and _surely_better(by_block[best], by_block[0])
+    return tried[best if is_taken else 0][0], [record for _, record in tried]
 
 
 def _by_block(label: Label, y: Floats, scores: Matrix) -> Floats:

@@ -87,8 +87,8 @@ def test_a_stream_gives_what_reading_the_table_whole_gives(tmp_path: Path, monke
     assert found.fits.folds == [{"recorder": sums(train)}]
     assert found.fits.final == {"recorder": sums(np.concatenate([train, tune]))}
     stopped = [[int(count) for count in line.split(": ")[1].split()] for line in member.noted() if not line.endswith(" 0")]
-    assert sum(fit + stop for fit, stop in stopped) == len(train)
-    assert sum(stop for _, stop in stopped) == pytest.approx(0.2 * len(train), abs=2)
+    assert sum(fit + stop for fit, stop in stopped) == 2 * len(train) + len(tune)  # before the piece, then with the piece
+    assert sum(stop for _, stop in stopped) == pytest.approx(0.2 * len(train) + len(tune), abs=2)
     assert list((tmp_path / "runs").iterdir()) == []
 
     by_one = stream.fit_stream(settings_of(settings.data.source), lambda *_: [member], str(tmp_path / "runs"), run="run")

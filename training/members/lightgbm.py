@@ -88,8 +88,8 @@ class LightGBMMember:
         }
 
     def effort_for(self, effort: int, growth: float) -> int:
-        """As many times more trees."""
-        return round(effort * growth)
+        """As many times more trees, up to `rounds`."""
+        return min(round(effort * growth), self.settings.rounds)
 
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Scores, float32 of shape (n, width)."""

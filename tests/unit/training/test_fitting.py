@@ -48,8 +48,8 @@ def fit(member: Notebook, done: dict[str, bytes] | None = None, keep: dict[str, 
 def test_the_effort_is_found_before_all_pieces_and_given_to_each_fold_and_to_the_fit_on_all_rows():
     member = Notebook()
     fits = fit(member)
-    assert member.seen == [(6.0, 3, None), (9.0, 0, 4), (13.0, 0, 6), (19.0, 0, 9)]  # by 10/7, 14/7 and 20/7
-    assert fits.efforts == {"notebook": 3}
+    assert member.seen == [(6.0, 3, None), (9.0, 0, 4), (13.0, 0, 6), (9.0, 10, None), (19.0, 0, 20)]  # by 10/7, 14/7, and 20/10
+    assert fits.efforts == {"notebook": 20}
     assert [fold["notebook"] for fold in fits.folds] == [b"10", b"14"]
     assert fits.final == {"notebook": b"20"}
 
@@ -67,8 +67,8 @@ def test_what_was_kept_is_not_fitted_again_and_what_was_under_way_goes_on():
     }
     again = Notebook()
     fits = fit(again, done=kept)
-    assert again.seen == [(13.0, 0, 6), (19.0, 0, 9)]
-    assert again.resumed == [b"14 begun", None]
+    assert again.seen == [(13.0, 0, 6), (9.0, 10, None), (19.0, 0, 20)]
+    assert again.resumed == [b"14 begun", None, None]
     assert fits == fit(Notebook())
 
 

@@ -69,6 +69,13 @@ def test_the_same_seed_and_number_of_trials_find_the_same():
     assert run([Guess()])[0] == run([Guess()])[0]
 
 
+def test_too_few_tries_are_no_search():
+    (kept,), few = run([Guess()], trials=5)
+    assert (kept, len(few.trials)) == (Guess(), 5)
+    (taken,), _ = run([Guess()], trials=6)
+    assert taken != Guess()
+
+
 def test_a_member_without_a_search_space_is_tried_once():
     (best,), found = run([Guess(tunable=False)])
     assert (best, len(found.trials)) == (Guess(tunable=False), 1)

@@ -63,7 +63,7 @@ def test_few_rows_are_fitted_here_with_the_threads_of_all_workers(tmp_path: Path
     fits = fit(Counting(log), tmp_path, training=Training(num_workers=3, cpus_per_worker=2, seed=11))
     assert fits.folds == [{"first": b"45 6 11 1", "counting": b"45 6 11 1"}, {"first": b"190 6 11 1", "counting": b"190 6 11 1"}]
     assert fits.final == {"first": b"435 6 11 1", "counting": b"435 6 11 1"}
-    assert log == [(name, *rows, 0) for rows in ((6, 4), (10, 0), (20, 0), (30, 0)) for name in ("first", "counting")]
+    assert log == [(name, *rows, 0) for rows in ((6, 4), (10, 0), (20, 0), (10, 20), (30, 0)) for name in ("first", "counting")]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,7 +73,10 @@ def test_an_interrupted_run_goes_on_from_the_state_it_kept(tmp_path: Path) -> No
         fit(Counting([], stops_in=3), tmp_path)
     log: list[Any] = []
     fits = fit(Counting(log), tmp_path)
-    assert log == [("counting", 10, 0, 2), *((name, rows, 0, 0) for rows in (20, 30) for name in ("first", "counting"))]
+    assert log == [
+        ("counting", 10, 0, 2),
+        *((name, rows, valid, 0) for rows, valid in ((20, 0), (10, 20), (30, 0)) for name in ("first", "counting")),
+    ]
     assert fits == whole
     assert list(tmp_path.iterdir()) == []
 
@@ -94,7 +97,7 @@ def test_another_run_shares_no_steps(tmp_path: Path, other: dict[str, Any]) -> N
         fit(Counting([], stops_in=3), tmp_path)
     log: list[Any] = []
     fit(Counting(log), tmp_path, **other)
-    assert len(log) == 8
+    assert len(log) == 10
 
 
 def test_rows_without_a_label_are_refused(tmp_path: Path) -> None:
