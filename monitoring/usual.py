@@ -110,7 +110,7 @@ def learn_usual(
     """
     panel = Panel(aspects, sketcher)
     of_predictions = np.array([aspect.key.startswith("prediction") for aspect in aspects], dtype=bool)
-    seen = [_stacked([panel.measure(block, fewest=fewest) for block in blocks]) for blocks in (features, answered)]
+    seen = [_stacked([panel.measure(block, fewest=fewest) for block in blocks], len(aspects)) for blocks in (features, answered)]
     columns = [
         _Column(seen[int(p)].figures[:, j], seen[int(p)].rows[:, j], _within(a))
         for j, (a, p) in enumerate(zip(aspects, of_predictions, strict=True))
@@ -138,9 +138,9 @@ def _within(aspect: Aspect) -> float:
     return {"level": 1.0, "spread": _SPREAD_VARIANCE, "joint": 1.0}.get(aspect.what, ARCSINE_VARIANCE)
 
 
-def _stacked(measured: Sequence[Measured]) -> Measured:
+def _stacked(measured: Sequence[Measured], width: int) -> Measured:
     if not measured:
-        return Measured(np.empty((0, 0)), np.empty((0, 0)))
+        return Measured(np.empty((0, width)), np.empty((0, width)))
     return Measured(np.stack([m.figures for m in measured]), np.stack([m.rows for m in measured]))
 
 

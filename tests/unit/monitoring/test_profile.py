@@ -56,6 +56,12 @@ def test_rows_the_model_was_trained_on_can_be_left_out_of_predictions_and_perfor
     assert blocks["prediction_drift:score"] == blocks["performance:brier"] == 20
 
 
+def test_a_reference_whose_answers_all_come_from_rows_the_model_knows_says_nothing_of_predictions():
+    scores, y = np.full_like(STREAM.scores, np.nan), np.full_like(STREAM.y, np.nan)
+    built = build_profile(SCHEMA, STREAM.X, scores, STREAM.times, y, window=dt.timedelta(days=1))
+    assert {aspect.key.partition(":")[0] for aspect in built.usual.aspects} == {"feature_drift", "quality"}
+
+
 def test_without_times_the_reference_is_cut_into_equal_blocks():
     built = build_profile(SCHEMA, STREAM.X, STREAM.scores, None, STREAM.y, window=dt.timedelta(days=1))
     assert built.window_s == 0
