@@ -62,7 +62,7 @@ class Training(Section):
 class Distillation(Section):
     """The student: a small model that learns from the ensemble."""
 
-    sizes: tuple[int, ...] = (60, 120, 250)
+    sizes: tuple[int, ...] = (60, 120, 250, 500)
     """Numbers of trees that are tried; the smallest that surely keeps `keep_gain` ships, of those fast enough."""
     max_depth: int = Field(default=6, ge=1, le=12)
     """Levels of a tree."""

@@ -4,6 +4,9 @@
 95 % interval does not lie below zero. The interval is a bootstrap over blocks (`training.judging.bootstrap`), so it holds the luck of the
 test rows, and not that of the training: another seed moves a tuned model as well. The best peer is picked on the test rows themselves, in
 its own favour.
+
+"Within 1 % AUC" needs a figure for every task. A concordance index is the AUC of any pair of rows (Harrell et al. 1982, JAMA 247): of rows whose labels
+differ, the share that the scores put in the right order. For two classes it is the AUC itself.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from benchmarks.report import Line, Role, Target
 from cluster.records import Interval
@@ -25,9 +29,9 @@ from training.judging.gate import DEFAULT_METRIC
 SHOWN: Final = {
     "binary": ("roc_auc", "log_loss", "ece"),
     "multiclass": ("log_loss", "accuracy", "ece", "roc_auc_ovr"),
-    "regression": ("rmse", "mae", "r2"),
+    "regression": ("rmse", "mae", "r2", "concordance"),
 }
-ALIKE: Final = {"binary": "roc_auc", "multiclass": "roc_auc_ovr", "regression": "r2"}
+ALIKE: Final = {"binary": "roc_auc", "multiclass": "roc_auc_ovr", "regression": "concordance"}
 """On which the student is compared with the ensemble: a share of a loss would mean little."""
 CONFIDENCE: Final = 0.975  # on each side: together 95 %
 STUDENT_KEEPS: Final = 0.99
@@ -52,7 +56,26 @@ def lines(case: str, label: Label, y: Floats, contenders: Sequence[Contender]) -
 
 def _figures(label: Label, y: Floats, scores: Matrix) -> dict[str, float]:
     found = measure(label, y, scores)
+    if label.task == "regression":
+        found = {**found, "concordance": concordance(y, scores[:, 0])}
     return {name: found[name] for name in SHOWN[label.task] if name in found}
+
+
+def concordance(y: Floats, scores: Floats) -> float:
+    """Of pairs of rows whose labels differ, the share that the scores put in the same order; pairs of equal scores count half.
+
+    >>> concordance(np.array([1.0, 2.0, 2.0, 3.0]), np.array([0.1, 0.2, 0.3, 0.25]))
+    0.8
+    """
+    told, scored = _pairs_told(y), _pairs_told(scores)
+    both_ways = float(stats.kendalltau(y, scores).statistic) * np.sqrt(told * scored)  # concordant pairs less discordant ones
+    return float((both_ways / told + 1) / 2)
+
+
+def _pairs_told(values: Floats) -> float:
+    """Pairs of different values."""
+    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    return float((counts.sum() ** 2 - (counts**2).sum()) / 2)
 
 
 def best_peer(label: Label, found: Sequence[Line]) -> Line:

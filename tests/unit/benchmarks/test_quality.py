@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 
 from benchmarks import report
 from benchmarks.quality import judge, ours, tables
@@ -111,6 +112,19 @@ def contenders(ensemble: float, student: float, *peers: float):
     found.append(Contender("student", "variant", scored(student, seed=2)[1], {"one_row_us": 2.5}))
     found += [Contender(f"peer {i}", "peer", scored(good, seed=3 + i)[1], {"one_row_us": 50.0}) for i, good in enumerate(peers)]
     return y, found
+
+
+def test_concordance_of_two_classes_is_the_area_under_the_curve():
+    y, scores = scored(0.7)
+    rounded = np.round(scores[:, 0], 1)  # with ties
+    assert judge.concordance(y, rounded) == pytest.approx(roc_auc_score(y, rounded))
+
+
+def test_concordance_of_numbers_counts_pairs_in_order():
+    y, scores = RNG(0).normal(size=60).round(1), RNG(1).normal(size=60).round(1)
+    pairs = [(a, b) for a in range(60) for b in range(60) if y[a] < y[b]]
+    right = sum(1.0 if scores[a] < scores[b] else 0.5 * (scores[a] == scores[b]) for a, b in pairs)
+    assert judge.concordance(y, scores) == pytest.approx(right / len(pairs))
 
 
 def test_figures_are_those_of_the_task_and_the_costs():
