@@ -214,14 +214,21 @@ def _student(found: Evidence) -> Iterator[Block]:
     more = f" and {count(made.unlabelled_rows)} rows without a label" if made.unlabelled_rows else ""
     verdict = plain(made.verdict)
     yield Paragraph(
-        f"The student, which answers easy rows alone, is {count(made.rounds)} trees of at most {count(made.max_depth)} levels, taught by "
-        f"{_LESSONS[made.taught_by]}{more}. " + f"It {verdict}.",
+        f"The student, which answers easy rows alone, is {count(made.rounds * made.trees_at_once)} trees of at most {count(made.max_depth)} levels, taught by "
+        f"{_LESSONS[made.taught_by]}{more}{_at_once(made.trees_at_once)}. " + f"It {verdict}.",
         FILES["distillation"],
     )
-    rows = tuple((_LESSONS[t.taught_by], count(t.rounds), number(t.loss), percent(t.gain_kept)) for t in made.tries)
+    rows = tuple(
+        (_LESSONS[t.taught_by] + _at_once(t.trees_at_once), count(t.rounds * t.trees_at_once), number(t.loss), percent(t.gain_kept))
+        for t in made.tries
+    )
     if rows:
         yield Table("Students that were tried, on later rows", ("taught by", "trees", "loss", "gain kept"), rows, FILES["distillation"])
     yield from _costs(found)
+
+
+def _at_once(trees: int) -> str:
+    return f", {count(trees)} trees a round" if trees > 1 else ""
 
 
 def _costs(found: Evidence) -> Iterator[Block]:

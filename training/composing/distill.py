@@ -1,16 +1,11 @@
 """The student: a small XGBoost model that learns from the ensemble, unless plain labels teach it better.
 
-Soft labels help under mild shift and hurt under drift, for a teacher is overconfident on its own training rows. So three
-lessons compete: the ensemble's scores, the true labels, and the mean of both (Hinton, Vinyals & Dean 2015). They are
+Soft labels help under mild shift and hurt under drift, for a teacher is overconfident on its own training rows. So several
+lessons compete (`training.composing.lesson`). They are
 compared on rows later than all that student and teacher have seen, each in several sizes: a prefix of a booster is a smaller
 student, so sizes cost no fit. The smallest size that surely keeps nearly all of the ensemble's gain wins, of those fast enough;
 the winner is then fitted anew on all rows. Of many that are compared on the same rows, some keep it by luck: *surely* is
 in nine of ten resamples of the rows, by blocks.
-
-The soft cross-entropy is exact. Its gradient is p - q and its curvature p (1 - p), whatever q in [0, 1] is, and
-`binary:logistic` takes such q as they are. `multi:softprob` takes whole classes only: each row appears once a
-class, weighted by that class's probability, and the weighted gradients of the copies add up to p - q again.
-That holds while all copies are seen, so there is no subsampling.
 """
 
 from __future__ import annotations
@@ -18,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import onnx
-import xgboost
 
 from cluster import training_settings
 from cluster.errors import NotEnoughData
@@ -33,6 +27,7 @@ from training.composing import trees
 from training.composing.calibration import Calibration, adjust, loss
 from training.composing.ensemble import need_classes
 from training.composing.export import compose_ensemble
+from training.composing.lesson import Lesson, Told, lessons_for, teach
 from training.judging import bootstrap
 from training.judging.evaluate import metric_value
 from training.members import Rows
@@ -40,16 +35,15 @@ from training.members import Rows
 NATIVE_NAME: Final = "student.ubj"
 _NAME: Final = "student"
 _GAIN: Final = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
-Lesson = Literal["ensemble", "labels", "both"]
-LESSONS: Final[tuple[Lesson, ...]] = ("ensemble", "both", "labels")
-"""Compared in this order; the first of equals wins."""
 
 
 class Try(Record, frozen=True, kw_only=True):
     """One student on rows that neither it nor its teacher has seen."""
 
-    taught_by: Lesson
+    taught_by: Told
     rounds: int
+    trees_at_once: int = 1
+    """Of each round."""
     loss: float
     """Calibrated, against true labels."""
     gain_kept: float | None
@@ -61,8 +55,10 @@ class Try(Record, frozen=True, kw_only=True):
 class Distilled(Record, frozen=True, kw_only=True):
     """Which student won, and against whom. Losses are of calibrated scores against true labels, on rows later than any training row."""
 
-    taught_by: Lesson
+    taught_by: Told
     rounds: int
+    trees_at_once: int = 1
+    """Of each round."""
     max_depth: int
     calibration: Calibration
     soft_loss: float
@@ -143,15 +139,16 @@ def compare(
 
     sizes = sorted(set(chosen.sizes))
     tries: list[_Tried] = []
-    for number, lesson in enumerate(LESSONS):
-        native = teach(label, lesson, trial.train, trial.taught, chosen, rounds=sizes[-1], seed=seed, threads=threads)
+    for number, lesson in enumerate(lessons_for(label)):
+        native = teach(label, lesson, trial.train, trial.taught, chosen, trees=sizes[-1], seed=seed, threads=threads)
         if number == 0:
             sizes = [size for size in sizes if size == sizes[0] or is_fast(_prefix_graph(label, native, size))]
-        tries += [_judge(label, lesson, rounds, native, trial, sureness) for rounds in sizes]
+        tries += [_judge(label, lesson, size, native, trial, sureness) for size in sizes]
     best = _pick(tries)
     record = Distilled(
         taught_by=best.record.taught_by,
         rounds=best.record.rounds,
+        trees_at_once=best.record.trees_at_once,
         max_depth=chosen.max_depth,
         calibration=best.calibration,
         soft_loss=min(t.record.loss for t in tries if t.record.taught_by == "ensemble"),
@@ -177,58 +174,10 @@ def graduate(
     rows, taught
         All rows that may be learned from, and the final ensemble's scores of them.
     """
-    native = teach(label, record.taught_by, rows, taught, chosen, rounds=record.rounds, seed=seed, threads=threads)
+    lesson = Lesson(record.taught_by, record.trees_at_once)
+    native = teach(label, lesson, rows, taught, chosen, trees=record.rounds * lesson.trees_at_once, seed=seed, threads=threads)
     graph = compose_ensemble({_NAME: trees.to_onnx(native, label)}, {_NAME: 1.0}, record.calibration, label)
     return Student(native=native, graph=graph, record=record)
-
-
-def teach(
-    label: Label,
-    lesson: Lesson,
-    rows: Rows,
-    taught: Matrix,
-    chosen: training_settings.Distillation,
-    *,
-    rounds: int,
-    seed: int,
-    threads: int,
-) -> bytes:
-    """One student of `rounds` trees, as UBJ."""
-    known = ~np.isnan(rows.y)
-    parameters = trees.task_parameters(label, seed=seed, threads=threads)
-    parameters |= {"max_depth": chosen.max_depth, "learning_rate": chosen.learning_rate, "min_child_weight": chosen.min_child_weight}
-    if lesson == "labels":
-        rows, target = rows[known], rows.y[known]
-        data = xgboost.QuantileDMatrix(rows.X, target, weight=rows.weight, nthread=threads)
-    else:
-        soft = taught.astype(np.float64)
-        if lesson == "both":
-            soft = np.where(known[:, None], (soft + _as_scores(label, rows.y, soft.shape[1])) / 2, soft)
-        data = _soft_matrix(label, rows, soft, threads)
-    return trees.save(xgboost.train(parameters, data, rounds))
-
-
-def _soft_matrix(label: Label, rows: Rows, soft: Floats, threads: int) -> xgboost.QuantileDMatrix:
-    if label.task != "multiclass":
-        return xgboost.QuantileDMatrix(rows.X, soft[:, 0], weight=rows.weight, nthread=threads)
-    classes = soft.shape[1]
-    weight = soft if rows.weight is None else soft * rows.weight[:, None]
-    kept = np.flatnonzero(weight.ravel() > _FAINT)  # of 26 classes most copies weigh nothing, and would only cost time
-    return xgboost.QuantileDMatrix(rows.X[kept // classes], kept % classes, weight=weight.ravel()[kept], nthread=threads)
-
-
-_FAINT: Final = 1e-3
-"""A copy of a row that counts less than this is left out."""
-
-
-def _as_scores(label: Label, y: Floats, width: int) -> Floats:
-    """Labels as if they were scores, float64 (n, width); NaN where unknown."""
-    if label.task != "multiclass":
-        return y[:, None]
-    known = ~np.isnan(y)
-    scores = np.full((len(y), width), np.nan)
-    scores[known] = np.eye(width)[y[known].astype(int)]
-    return scores
 
 
 def _prefix_graph(label: Label, native: bytes, rounds: int) -> onnx.ModelProto:
@@ -240,19 +189,28 @@ _SURE: Final = 0.9
 
 
 class _Tried(NamedTuple):
+    size: int
     record: Try
     calibration: Calibration
     scores: Matrix
 
 
-def _judge(label: Label, lesson: Lesson, rounds: int, native: bytes, trial: Trial, sureness: Callable[[Floats], float | None]) -> _Tried:
+def _judge(label: Label, lesson: Lesson, size: int, native: bytes, trial: Trial, sureness: Callable[[Floats], float | None]) -> _Tried:
+    rounds = lesson.rounds(size)
     scores = _prefix_scores(native, rounds, trial.valid.X)
     found = calibrations.choose(label, trial.valid.y, scores, kinds=calibrations.SMOOTH).calibration
     given = adjust(label, found, scores)
     kept = _gain_kept(label, trial, given)
     sure = None if kept is None else sureness(given)
-    record = Try(taught_by=lesson, rounds=rounds, loss=loss(label, trial.valid.y, given), gain_kept=kept, sureness=sure)
-    return _Tried(record, found, given.astype(np.float32))
+    record = Try(
+        taught_by=lesson.told,
+        rounds=rounds,
+        trees_at_once=lesson.trees_at_once,
+        loss=loss(label, trial.valid.y, given),
+        gain_kept=kept,
+        sureness=sure,
+    )
+    return _Tried(size, record, found, given.astype(np.float32))
 
 
 def _prefix_scores(native: bytes, rounds: int, matrix: Matrix) -> Matrix:
@@ -293,8 +251,8 @@ def _pick(tries: Sequence[_Tried]) -> _Tried:
     """The smallest of those that surely keep the gain, by loss among equals; else the one that keeps most; without a gain, by loss."""
     good = [t for t in tries if t.record.sureness is not None and t.record.sureness >= _SURE]
     if good:
-        fewest = min(t.record.rounds for t in good)
-        return min((t for t in good if t.record.rounds == fewest), key=lambda t: t.record.loss)
+        fewest = min(t.size for t in good)
+        return min((t for t in good if t.size == fewest), key=lambda t: t.record.loss)
     return min(tries, key=lambda t: (-(t.record.gain_kept or 0.0), t.record.loss))
 
 

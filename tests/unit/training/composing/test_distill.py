@@ -13,6 +13,7 @@ from training.composing import distill, export, trees
 from training.composing.calibration import adjust, loss
 from training.composing.distill import Distilled, Trial
 from training.composing.graphs import apply_link
+from training.composing.lesson import Lesson, lessons_for, teach
 from training.members import Rows
 
 SMALL = Distillation(sizes=(5, 15), max_depth=3, min_child_weight=1)
@@ -47,10 +48,13 @@ def test_the_student_ships_as_a_graph_that_equals_its_calibrated_native_scores(t
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_lesson_is_tried_in_every_size_and_the_lowest_loss_ships_where_no_gain_is_asked_for(task):
-    record = student_of(task)[2].record
-    assert [(t.taught_by, t.rounds) for t in record.tries] == [(lesson, size) for lesson in distill.LESSONS for size in (5, 15)]
+    label, _, student = student_of(task)
+    record = student.record
+    assert [(t.taught_by, t.trees_at_once, t.rounds) for t in record.tries] == [
+        (*lesson, lesson.rounds(size)) for lesson in lessons_for(label) for size in (5, 15)
+    ]
     best = min(record.tries, key=lambda t: t.loss)
-    assert (record.taught_by, record.rounds) == (best.taught_by, best.rounds)
+    assert (record.taught_by, record.trees_at_once, record.rounds) == (best.taught_by, best.trees_at_once, best.rounds)
     assert "no" in record.verdict
 
 
@@ -117,9 +121,9 @@ def test_soft_binary_labels_are_the_exact_cross_entropy():
     """
     rows, label = tables.rows_of("binary", 200), tables.schema_of("binary").label
     q = taught("binary", rows)
-    soft = distill.teach(label, "ensemble", rows, q, SMALL, rounds=15, seed=7, threads=1)
+    soft = teach(label, Lesson("ensemble"), rows, q, SMALL, trees=15, seed=7, threads=1)
     twice = Rows(np.vstack([rows.X, rows.X]), np.repeat([1.0, 0.0], 200), np.concatenate([q[:, 0], 1 - q[:, 0]]).astype(np.float64))
-    split = distill.teach(label, "labels", twice, np.vstack([q, q]), SMALL, rounds=15, seed=7, threads=1)
+    split = teach(label, Lesson("labels"), twice, np.vstack([q, q]), SMALL, trees=15, seed=7, threads=1)
     np.testing.assert_allclose(trees.score(soft, rows.X), trees.score(split, rows.X), atol=1e-4)
 
 
@@ -129,7 +133,7 @@ def test_many_soft_classes_fit_the_teachers_mean_in_one_leaf():
     q = np.random.default_rng(4).dirichlet([1, 2, 5], size=300).astype(np.float32)
     flat = Rows(np.zeros((300, 4), np.float32), np.zeros(300))
     chosen = Distillation(max_depth=1, learning_rate=0.5)
-    native = distill.teach(label, "ensemble", flat, q, chosen, rounds=200, seed=7, threads=1)
+    native = teach(label, Lesson("ensemble"), flat, q, chosen, trees=200, seed=7, threads=1)
     np.testing.assert_allclose(trees.score(native, flat.X[:1])[0], q.mean(axis=0), atol=0.01)
 
 
@@ -139,8 +143,9 @@ def test_the_mean_of_both_lessons_lies_between_them(task):
     label, flat = tables.schema_of(task).label, Rows(np.zeros_like(rows.X), rows.y)
     chosen = Distillation(max_depth=1, learning_rate=0.5)
     scores = {
-        lesson: trees.score(distill.teach(label, lesson, flat, taught(task, rows), chosen, rounds=150, seed=7, threads=1), flat.X[:1])
-        for lesson in distill.LESSONS
+        lesson.told: trees.score(teach(label, lesson, flat, taught(task, rows), chosen, trees=150, seed=7, threads=1), flat.X[:1])
+        for lesson in lessons_for(label)
+        if lesson.trees_at_once == 1
     }
     np.testing.assert_allclose(scores["both"], (scores["ensemble"] + scores["labels"]) / 2, rtol=0.01, atol=0.01)
 
@@ -155,10 +160,31 @@ def test_rows_without_a_label_teach_the_student_by_their_soft_one():
     assert record.unlabelled_rows == 300
     assert all(np.isfinite(t.loss) for t in record.tries)
     with_all, without = (
-        distill.teach(label, "ensemble", rows, taught("binary", rows), SMALL, rounds=15, seed=7, threads=1)
+        teach(label, Lesson("ensemble"), rows, taught("binary", rows), SMALL, trees=15, seed=7, threads=1)
         for rows in (unlabelled, unlabelled[:300])
     )
     assert with_all != without
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_several_trees_a_round_average_the_noise_of_labels(task):
+    """Labels are noise alone here, so that whatever differs from their mean was learned from it."""
+    label, rng = tables.schema_of(task).label, np.random.default_rng(5)
+    rows = Rows(rng.normal(size=(2000, 4)).astype(np.float32), rng.integers(0, 2, 2000).astype(np.float64))
+    later = rng.normal(size=(500, 4)).astype(np.float32)
+    chosen, nobody = Distillation(max_depth=4), np.zeros((2000, 1), np.float32)
+    alone, together = (
+        trees.score(teach(label, Lesson("labels", at_once), rows, nobody, chosen, trees=120, seed=7, threads=1), later).std()
+        for at_once in (1, 3)
+    )
+    assert together < 0.8 * alone
+
+
+def test_a_student_of_several_trees_a_round_has_the_trees_it_was_asked_for_and_ships_as_a_graph():
+    label, rows = tables.schema_of("binary").label, tables.rows_of("binary", 400)
+    native = teach(label, Lesson("both", 3), rows, taught("binary", rows), SMALL, trees=15, seed=7, threads=1)
+    assert (trees.load(native).num_boosted_rounds(), len(trees.load(native).get_dump())) == (5, 15)
+    assert export.check_parity("student", trees.score(native, rows.X), trees.to_onnx(native, label), rows.X) < 1e-5
 
 
 def test_the_same_seed_gives_the_same_student():
