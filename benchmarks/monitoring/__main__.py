@@ -32,7 +32,7 @@ def path(context: Context, *, quick: bool, rounds: int) -> Report:
         When the path itself cannot be measured.
     """
     folder, window_rows = report.FOLDER / "monitoring", _QUICK_WINDOW_ROWS if quick else _WINDOW_ROWS
-    bundle = watched.write(folder, window_rows=window_rows)
+    bundle = watched.prepare(folder, window_rows=window_rows)
     settings = watched.settings_of(folder)
     categories = [feature.name for feature in settings.columns.features if feature.type == "category"]
     ours: Mapping[int, Mapping[str, list[Cost]]] = {size: defaultdict(list) for size in alone.ENTRY_ROWS}

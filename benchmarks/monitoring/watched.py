@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +15,7 @@ import yaml
 
 from benchmarks.report import console
 from cluster.bundle import MANIFEST, Bundle, new_folder
-from cluster.errors import BundleError
+from cluster.errors import BundleError, Unavailable
 from cluster.margin import is_hard
 from cluster.records import Pointer
 from cluster.settings import Settings, absolute, parse
@@ -31,6 +33,7 @@ TIME, SCORE, BY_ENSEMBLE = "event_time", "score", "by_ensemble"
 SEED: Final = 20261126
 _LEARNED_UNTIL: Final = np.datetime64("2013-04-01")
 _DATA: Final = Path("var/data")
+_MADE: Final = "bundle.txt"
 
 
 def settings_of(places: Path) -> Settings:
@@ -71,7 +74,7 @@ def bundle_of(root: Path, settings: Settings, learned: pa.Table) -> Bundle:
             return Bundle(folder, version="1")
         except BundleError as error:
             console.print(f"the model kept here cannot be used: {error}", soft_wrap=True, markup=False)
-    console.print("training the model, once (a minute or two)")
+    console.print("training the model, once (some minutes)")
     rows = frame.from_table(learned, settings.columns)
     made = pipeline.make(settings, rows, pipeline.Run("watched", "a benchmark", SEED), new_folder(root))
     return Bundle(made.folder, version="1")
@@ -90,11 +93,29 @@ def answered(bundle: Bundle, later: pa.Table, *, window_rows: int) -> pa.Table:
     return drawn
 
 
-def write(root: Path, *, window_rows: int) -> Path:
-    """Prepare all that contenders read under `root`; returns the folder of the bundle."""
+def write(root: Path, *, window_rows: int) -> None:
+    """Prepare all that contenders read under `root`."""
     settings = settings_of(root / "training")
     learned, later = flights(settings)
     bundle = bundle_of(root, settings, learned)
     pq.write_table(learned.select(list(bundle.schema.names)), root / "reference.parquet")
     pq.write_table(answered(bundle, later, window_rows=window_rows), root / "rows.parquet")
-    return bundle.folder
+    (root / _MADE).write_text(str(bundle.folder))
+
+
+def prepare(root: Path, *, window_rows: int) -> Path:
+    """`write` in a process of its own, whose threads wait as those of `homeostat train` do; returns the folder of the bundle.
+
+    Raises
+    ------
+    Unavailable
+        When it fails.
+    """
+    command = [sys.executable, "-m", "benchmarks.monitoring.watched", str(root), str(window_rows)]
+    if subprocess.run(command, check=False).returncode:
+        raise Unavailable("the model that is to be watched cannot be made; the message is above")
+    return Path((root / _MADE).read_text())
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), window_rows=int(sys.argv[2]))

@@ -14,6 +14,7 @@ from benchmarks.monitoring.path import Cost
 from benchmarks.serving import Case, Run
 from benchmarks.stage import Stage, write_config
 from cluster import settings as settings_module
+from cluster.errors import Unavailable
 from cluster.schema import Floats
 
 SIZES = (1, 7, 500)
@@ -151,3 +152,9 @@ def test_all_replicas_are_there_from_the_first_moment(tmp_path: Path) -> None:
     assert stage.settings.serving.gateway.min_replicas == 1
     assert made.config != config
     assert made.settings.serving.port == stage.settings.serving.port
+
+
+def test_a_model_that_cannot_be_made_ends_the_benchmark_with_a_named_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(Unavailable, match="cannot be made"):
+        watched.prepare(tmp_path, window_rows=10)
