@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo serve phoenix test check bench bench-serving bench-changes bench-overload bench-request bench-batch bench-guarantee bench-quality bench-training bench-network bench-threads bench-explain bench-alarms clean
+.PHONY: help setup demo serve phoenix test check bench bench-serving bench-changes bench-overload bench-request bench-batch bench-guarantee bench-quality bench-training bench-network bench-threads bench-explain bench-alarms bench-monitoring clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -50,7 +50,7 @@ check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py cluster/explaining serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
 
-bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-explain bench-alarms bench-quality bench-batch bench-training bench-threads ## all benchmarks; QUICK=1 for short ones
+bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-explain bench-monitoring bench-alarms bench-quality bench-batch bench-training bench-threads ## all benchmarks; QUICK=1 for short ones
 
 bench-serving: $(STAMP) ## requests a second and latency, beside peers and the limit
 	@$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick)
@@ -72,6 +72,9 @@ bench-explain: $(STAMP) ## rows explained a second, beside the lime and shap pac
 
 bench-alarms: $(STAMP) ## false alarms and how soon changes are found, beside peers, on real streams drawn by lot; about 40 minutes
 	@$(BIN)/python -m benchmarks.alarms $(if $(QUICK),--quick)
+
+bench-monitoring: $(STAMP) ## rows a second and core of the monitoring path, beside Evidently; serving with the monitor on and off
+	@$(BIN)/python -m benchmarks.monitoring $(if $(QUICK),--quick)
 
 bench-quality: $(STAMP) ## how good the models are, beside tuned peers, on five data sets; about 45 minutes
 	@$(BIN)/python -m benchmarks.quality $(if $(QUICK),--quick)

@@ -4,7 +4,8 @@ The model is a bundle of the real pipeline (boosted trees, a network and a linea
 package is given a predictor in Python for a row at a time: the members in their own packages, loaded once, blended and calibrated. As
 variants it is given our ensemble's graph, which answers a row faster than any predictor we know, and the same with all made-up rows in one
 call, so that the table shows what is due to calling and what to the rest. "known" are further rows of the same samples and seed, whose made-up
-rows the service has already scored. Explanations are compared too: the largest difference of a contribution stands beside the rate.
+rows the service has already scored. Explanations are compared too: the largest difference of a contribution from ours stands beside the rate, and
+must stay within a tolerance. The shap package asks XGBoost by default, as we do; only its own algorithm is a second opinion.
 
 python -m benchmarks.explain [--quick]
 """
@@ -46,6 +47,9 @@ CATEGORIES: Final = {"carrier": 12, "origin": 3, "dest": 60, "weekday": 7}
 SEED: Final = 20261126
 WANTED: Final = 20.0
 COMPARED: Final = "rows/s"
+DIFFERENCE: Final = "1e9 × difference"
+TOLERANCES: Final = {"LIME": 1e-6, "SHAP": 1e-5}
+"""Largest difference of a contribution: of a probability for LIME, of a margin, whose sums are of 32 bits, for SHAP."""
 
 
 def settings_of(root: Path) -> Settings:
@@ -171,7 +175,7 @@ def lines_of(case: str, rows: int, runs: Sequence[tuple[str, Role, Callable[[], 
         timed = best(run, repeats)
         first = timed.contributions if first is None else first
         difference = float(np.abs(timed.contributions - first).max())
-        figures = {COMPARED: rows / timed.seconds, "ms a row": 1e3 * timed.seconds / rows, "1e9 × difference": 1e9 * difference}
+        figures = {COMPARED: rows / timed.seconds, "ms a row": 1e3 * timed.seconds / rows, DIFFERENCE: 1e9 * difference}
         made.append(Line(who=who, role=role, case=case, figures=figures))
     return made
 
@@ -207,11 +211,16 @@ def measure_shap(bundle: Bundle, rows: Matrix, repeats: int) -> list[Line]:
 
 
 def targets(lines: Sequence[Line]) -> list[Target]:
-    """How many times faster than the package with a predictor for each row, in every case of LIME."""
+    """What issue 5 promises: how many times faster than the package with a predictor for each row, and that all say the same."""
     found = []
-    for case in dict.fromkeys(line.case for line in lines if line.case.startswith("LIME")):
-        rate = {line.role: line.figures[COMPARED] for line in lines if line.case == case}
-        found.append(Target(what=f"{case}, times the lime package", bound="at least", wanted=WANTED, found=rate["ours"] / rate["peer"]))
+    for case in dict.fromkeys(line.case for line in lines):
+        others = [line for line in lines if line.case == case]
+        if case.startswith("LIME"):
+            rate = {line.role: line.figures[COMPARED] for line in others}
+            found.append(Target(what=f"{case}, times the lime package", bound="at least", wanted=WANTED, found=rate["ours"] / rate["peer"]))
+        difference = max(line.figures[DIFFERENCE] for line in others)
+        wanted = 1e9 * TOLERANCES[case.partition(",")[0]]
+        found.append(Target(what=f"{case}, largest {DIFFERENCE}", bound="at most", wanted=wanted, found=difference))
     return found
 
 

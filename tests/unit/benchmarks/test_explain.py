@@ -49,14 +49,33 @@ def test_the_quickest_run_counts_and_differences_are_from_the_first_line() -> No
         {"rows/s": 4.0, "ms a row": 250.0, "1e9 × difference": 0.0},
         {"rows/s": 0.5, "ms a row": 2000.0, "1e9 × difference": pytest.approx(2.0)},
     ]
-    [target] = explain.targets(lines)
-    assert (target.found, target.wanted, target.is_met) == (8.0, 20.0, False)
+    faster, same = explain.targets(lines)
+    assert (faster.found, faster.wanted, faster.is_met) == (8.0, 20.0, False)
+    assert same.found == pytest.approx(2.0)
+    assert same.is_met
 
 
-def test_variants_and_shap_promise_nothing() -> None:
+def test_variants_promise_no_rate_and_shap_only_that_it_says_the_same() -> None:
     rates: list[tuple[Role, float]] = [("ours", 60.0), ("variant", 1.0), ("peer", 2.0)]
-    lines = [Line(who=role, role=role, case=case, figures={"rows/s": rate}) for case in ("LIME, 1", "SHAP, 1") for role, rate in rates]
-    assert [(target.what, target.found) for target in explain.targets(lines)] == [("LIME, 1, times the lime package", 30.0)]
+    lines = [
+        Line(who=role, role=role, case=case, figures={"rows/s": rate, explain.DIFFERENCE: 7.0})
+        for case in ("LIME, 1", "SHAP, 1")
+        for role, rate in rates
+    ]
+    assert [(target.what, target.found) for target in explain.targets(lines)] == [
+        ("LIME, 1, times the lime package", 30.0),
+        ("LIME, 1, largest 1e9 × difference", 7.0),
+        ("SHAP, 1, largest 1e9 × difference", 7.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("case", "difference", "is_met"), [("LIME, 1", 1.1e-6, False), ("SHAP, 1", 1.1e-6, True), ("SHAP, 1", 1.1e-5, False)]
+)
+def test_a_second_opinion_that_differs_by_more_than_the_tolerance_misses_the_target(case: str, difference: float, is_met: bool) -> None:
+    roles: list[tuple[Role, float]] = [("ours", 0.0), ("peer", 0.0), ("variant", 1e9 * difference)]
+    lines = [Line(who=role, role=role, case=case, figures={"rows/s": 1.0, explain.DIFFERENCE: found}) for role, found in roles]
+    assert explain.targets(lines)[-1].is_met is is_met
 
 
 def test_the_made_up_table_has_gaps_and_fits_its_settings(tmp_path: Path) -> None:
