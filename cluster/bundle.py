@@ -16,7 +16,7 @@
     intervals.json      regression: how far from the answer the truth may be
     members/            each member, native and as ONNX
     evaluation/         what was measured: calibration, groups, slices, stability, checks, columns, explanation
-    explanation/        what LIME needs to explain a row
+    explanation/        what LIME needs to explain a row; what the trees' answers rest on, for the monitor
     settings.json, blend.json, distillation.json, efforts.json, search.json   how it was made
     figures/, card.md, card.html   for people; every number in the card is from one of the files above
 

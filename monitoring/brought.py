@@ -18,6 +18,7 @@ from cluster.errors import BundleError, StorageError, UnknownVersion
 from cluster.intervals import Intervals
 from cluster.records import Pointer
 from cluster.schema import FeatureSchema
+from monitoring.reasons import Reasons
 from monitoring.slices import Slice, parse_all
 
 _log = logging.getLogger(__name__)
@@ -74,14 +75,24 @@ class Models:
         self._locate = locate
         self._cache = cache
         self._loaded: dict[str, Bundle | None] = {}
+        self._reasons: dict[str, Reasons] = {}
 
     def get(self, version: str) -> Bundle | None:
         """A bundle that can answer; None when it cannot be loaded, which is logged once while it is remembered."""
         if version not in self._loaded:
             while len(self._loaded) >= _MOST_MODELS:
-                del self._loaded[next(iter(self._loaded))]
+                oldest = next(iter(self._loaded))
+                del self._loaded[oldest]
+                self._reasons.pop(oldest, None)
             self._loaded[version] = self._load(version)
         return self._loaded[version]
+
+    def reasons(self, version: str) -> Reasons | None:
+        """What explains rows of a bundle that can answer."""
+        bundle = self.get(version)
+        if bundle is not None and version not in self._reasons:
+            self._reasons[version] = Reasons(bundle)
+        return self._reasons.get(version)
 
     def _load(self, version: str) -> Bundle | None:
         try:

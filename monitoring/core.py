@@ -222,9 +222,10 @@ class MonitorCore:
         record, remembered = self._record(key, "drift", found, rows=window.rows), self._live.get(key.bundle, Live())
         if few:
             return self._with_said(record, [], remembered)
-        model, before = self._models.get(key.bundle), self._before(key.bundle)
+        model, why, before = self._models.get(key.bundle), self._models.reasons(key.bundle), self._before(key.bundle)
         rows = self._collector.rows_of(key, "drift")
-        return self._with_said(record, *live.once_over(self._scene(key), window, rows, remembered, model=model, before=before))
+        told = live.once_over(self._scene(key), window, rows, remembered, model=model, before=before, why=why)
+        return self._with_said(record, *told)
 
     def _look_at_performance(self, key: Key) -> WindowVerdicts:
         seen, window, rows = self._view(key.bundle), self._collector.labels.get(key, Window()), self._collector.rows_of(key, "performance")

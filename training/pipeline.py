@@ -22,11 +22,12 @@ from cluster.errors import BundleError
 from cluster.records import Pointer
 from cluster.registry import Registry
 from cluster.settings import Settings, parse
+from monitoring import attributing
 from monitoring.profile import build_profile
 from training import card, evaluation, lineage, preparation, snapshots
 from training.assembly import Assembled, assemble
 from training.card import figures
-from training.composing import export, measure
+from training.composing import export, measure, trees
 from training.composing.distill import NATIVE_NAME
 from training.data import frame
 from training.data.datasets import read_table
@@ -169,7 +170,12 @@ def _documents(settings: Settings, fitted: Prepared, made: Assembled, traced: Li
         "efforts": fitted.fits.efforts,
         "explanation/lime": lime_setup(fitted.material.schema, fitted.material.rows.X),
     }
-    optional = {"intervals": made.intervals, "search": fitted.found, "evaluation/mitigation": fitted.mitigation}
+    optional = {
+        "intervals": made.intervals,
+        "search": fitted.found,
+        "evaluation/mitigation": fitted.mitigation,
+        attributing.NAME.removesuffix(".json"): _attributions(settings, fitted, made),
+    }
     return documents | {name: document for name, document in optional.items() if document is not None}
 
 
@@ -183,6 +189,22 @@ def _profile(settings: Settings, material: Material, made: Assembled) -> Any:
     times = None if material.times is None or later.times is None else np.concatenate([material.times[:start], later.times])
     y = np.concatenate([material.rows.y[:start], later.rows.y])
     return build_profile(material.schema, X, scores, times, y, window=settings.monitoring.window)
+
+
+def _attributions(settings: Settings, fitted: Prepared, made: Assembled) -> attributing.Attributions | None:
+    """What the trees' answers rest on, over all rows: of the XGBoost member, or of the student where there is none."""
+    material, native = fitted.material, fitted.fits.final.get("xgboost")
+    times = None if material.times is None or material.held_times is None else np.concatenate([material.times, material.held_times])
+    return attributing.build(
+        material.schema,
+        trees.load(made.student.native if native is None else native),
+        np.concatenate([material.rows.X, material.held.X]),
+        times,
+        whose="student" if native is None else "xgboost",
+        window_s=settings.monitoring.window.total_seconds(),
+        rng=np.random.default_rng(settings.training.seed),
+        threads=settings.training.threads,
+    )
 
 
 def _write(folder: Path, fitted: Prepared, made: Assembled, documents: Mapping[str, Any]) -> None:

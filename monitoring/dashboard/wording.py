@@ -14,6 +14,8 @@ _KINDS: Final = {
     "performance": "performance",
     "quality": "data quality",
     "cascade": "cascade",
+    "attribution": "what answers rest on",
+    "explanation": "trust in explanations",
 }
 _FAULTS: Final = {"missing": "is missing more often", "unknown": "has unknown categories", "outside": "is outside its range"}
 
