@@ -58,6 +58,8 @@ class Live(Record, frozen=True, kw_only=True):
     reaches: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
     """Of windows whose labels are awaited, by start: how far they lie from the reference (`monitoring.reach.Reach`)."""
 
+    faults: dict[str, float] = msgspec.field(default_factory=dict)
+    """By rule of `monitoring.impossible`, the start of the last window that broke it."""
     trails: dict[str, Trail] = msgspec.field(default_factory=dict)
     """By feature, how large its contributions were."""
 
@@ -68,6 +70,10 @@ class Live(Record, frozen=True, kw_only=True):
     def tried(self, key: str, found: Audits) -> Live:
         """With more rows of a count."""
         return msgspec.structs.replace(self, counts=self.counts | {key: self.counts.get(key, Audits()) + found})
+
+    def faulted(self, rule: str, start: float) -> Live:
+        """With a window that broke a rule."""
+        return msgspec.structs.replace(self, faults=self.faults | {rule: start})
 
     def followed(self, trails: dict[str, Trail]) -> Live:
         """With one more window of attributions."""

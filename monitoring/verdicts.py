@@ -41,10 +41,17 @@ class WindowVerdicts(Record, frozen=True, kw_only=True):
     cells: dict[str, list[int]] = msgspec.field(default_factory=dict)
     """Of the columns that the alarm blames: the window's rows in each cell of the profile's histogram, so that now can be shown beside then.
     Empty without an alarm, and at the look `performance`, when the window's histograms are gone."""
+    news: list[str] = msgspec.field(default_factory=list)
+    """Names of the `data_quality` verdicts that nobody was told of lately."""
     state: State = State()
     """The bundle's detectors after this look."""
     live: Live = Live()
     """What is remembered of the bundle beside them."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody is to be told: of an alarm, or of impossible values that are news."""
+        return self.alarm is not None or bool(self.news)
 
     @property
     def file_name(self) -> str:

@@ -14,6 +14,7 @@ _KINDS: Final = {
     "performance": "performance",
     "quality": "data quality",
     "cascade": "cascade",
+    "data_quality": "impossible values",
     "attribution": "what answers rest on",
     "explanation": "trust in explanations",
 }

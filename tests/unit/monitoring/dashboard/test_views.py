@@ -107,10 +107,11 @@ def test_an_estimate_that_cannot_be_known_is_said_and_not_drawn():
 
 
 def test_every_kind_has_a_place_on_the_page():
-    kinds = ["performance_so_far", "estimate", "fairness", "stability", "correctness", "attribution_drift", "something_new"]
+    kinds = ["performance_so_far", "estimate", "fairness", "stability", "correctness", "attribution_drift", "data_quality", "something_new"]
     told = build(facts(records=[record(30, [verdict(), *(verdict(kind, "x") for kind in kinds)])])).told
     assert {section: list(found) for section, found in told.items()} == {
         "performance": ["performance_so_far", "estimate"],
+        "quality": ["data_quality"],
         "fairness": ["fairness"],
         "explanations": ["attribution_drift"],
         "behaviour": ["stability", "correctness", "something_new"],
