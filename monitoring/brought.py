@@ -18,6 +18,8 @@ from cluster.errors import BundleError, StorageError, UnknownVersion
 from cluster.intervals import Intervals
 from cluster.records import Pointer
 from cluster.schema import FeatureSchema
+from monitoring import losses
+from monitoring.losses import Losses
 from monitoring.reasons import Reasons
 from monitoring.slices import Slice, parse_all
 
@@ -36,6 +38,8 @@ class Brought(NamedTuple):
     """Share of rows that the ensemble was to answer."""
     tolerance: float
     """Regression: how far apart two answers are that differ."""
+    losses: Losses | None
+    """What rows cost on the reference; None where the bundle does not tell."""
 
 
 def read(folder: Path, schema: FeatureSchema) -> Brought:
@@ -49,7 +53,8 @@ def read(folder: Path, schema: FeatureSchema) -> Brought:
         slices = msgspec.json.decode((folder / _SLICES).read_bytes()) if (folder / _SLICES).exists() else {"found": []}
         intervals = msgspec.json.decode((folder / INTERVALS).read_bytes(), type=Intervals) if (folder / INTERVALS).exists() else None
         rule = msgspec.json.decode((folder / "cascade.json").read_bytes(), type=CascadeRule)
-        return Brought(parse_all(_conditions(slices), schema), intervals, 1 - rule.student_share, rule.tolerance or 0.0)
+        costs = msgspec.json.decode((folder / losses.NAME).read_bytes(), type=Losses) if (folder / losses.NAME).exists() else None
+        return Brought(parse_all(_conditions(slices), schema), intervals, 1 - rule.student_share, rule.tolerance or 0.0, costs)
     except msgspec.MsgspecError as error:
         raise BundleError(
             f"the bundle in '{folder}' has a file in evaluation/, {INTERVALS} or cascade.json that cannot be read: {error}"

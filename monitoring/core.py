@@ -23,7 +23,7 @@ from cluster.bundle import Bundle
 from cluster.journal import FRAME_OVERHEAD, Entry, Tail
 from cluster.records import Pointer, Verdict
 from cluster.settings import Settings
-from monitoring import brought, drift, impossible, live, looks, performance, view
+from monitoring import brought, drift, harm, impossible, live, looks, performance, view
 from monitoring.agreement import Audits, Promise
 from monitoring.brought import Brought, Models
 from monitoring.closings import NEVER, Closings
@@ -240,11 +240,20 @@ class MonitorCore:
         broken, news, remembered = self._impossible_in(key, window, window.summary)
         record = msgspec.structs.replace(record, news=news)
         if few:
-            return self._with_said(record, broken, remembered)
+            return self._harmed(self._with_said(record, broken, remembered), window.summary)
         model, why, before = self._models.get(key.bundle), self._models.reasons(key.bundle), self._before(key.bundle)
         rows = self._collector.rows_of(key, "drift")
         told, remembered = live.once_over(self._scene(key), window, rows, remembered, model=model, before=before, why=why)
-        return self._with_said(record, broken + told, remembered)
+        return self._harmed(self._with_said(record, broken + told, remembered), window.summary)
+
+    def _harmed(self, record: WindowVerdicts, summary: Summary) -> WindowVerdicts:
+        """With what an alarm before the labels probably costs."""
+        if record.alarm is None:
+            return record
+        seen, learned = self._view(record.bundle), self._brought[record.bundle].losses
+        label = seen.schema.label
+        columns = harm.by_column(record.alarm, label, seen.profile, learned, seen.sketcher, summary)
+        return _with_harm(record, harm.of_scores(record.verdicts, harm.metric_of(label), by_column=columns))
 
     def _impossible_in(self, key: Key, window: Window, summary: Summary) -> tuple[list[Figure], list[str], Live]:
         rules, remembered = self._rules_of(key.bundle), self._live.get(key.bundle, Live())
@@ -266,7 +275,11 @@ class MonitorCore:
         measured = performance.measure(seen.schema.label, scores, y)
         told = {verdict.name for verdict in record.verdicts}
         more = [self._measured(record, name, value, seen) for name, value in measured.items() if name not in told]
-        return self._with_said(_with_verdicts(record, record.verdicts + more), *self._labelled(key, rows))
+        record = self._with_said(_with_verdicts(record, record.verdicts + more), *self._labelled(key, rows))
+        if record.alarm is None:
+            return record
+        loss = float(performance.loss(seen.schema.label, scores, y).mean())
+        return _with_harm(record, harm.of_labels(seen.schema.label, seen.profile, loss, len(y)))
 
     def _labelled(self, key: Key, rows: Rows) -> tuple[list[Figure], Live]:
         return live.once_labelled(self._scene(key), rows, self._live.get(key.bundle, Live()))
@@ -405,3 +418,9 @@ def _no_cyclic_collection() -> Iterator[None]:
 
 def _with_verdicts(record: WindowVerdicts, verdicts: list[Verdict]) -> WindowVerdicts:
     return msgspec.structs.replace(record, verdicts=verdicts)
+
+
+def _with_harm(record: WindowVerdicts, found: harm.Harm) -> WindowVerdicts:
+    assert record.alarm is not None
+    told = msgspec.structs.replace(record.alarm, message=f"{record.alarm.message}; {found.short}")
+    return msgspec.structs.replace(record, alarm=told, harm=found)

@@ -75,6 +75,7 @@ def _alarm(record: WindowVerdicts, alarm: Alarm) -> dict[str, Any]:
         "description": f"{alarm.message}. Evidence {alarm.evidence:.0f}, alarm at {alarm.threshold:.0f}.",
         "blamed": ", ".join(alarm.blamed),
         "began": _time(alarm.began),
+        **({} if record.harm is None else {"harm": record.harm.told}),
         "runbook_url": RUNBOOK,
     }
     return _alert(record, _labels(record), annotations)

@@ -22,8 +22,8 @@ from cluster.errors import BundleError
 from cluster.records import Pointer
 from cluster.registry import Registry
 from cluster.settings import Settings, parse
-from monitoring import attributing
-from monitoring.profile import build_profile
+from monitoring import attributing, losses
+from monitoring.profile import Profile, build_profile
 from training import card, evaluation, lineage, preparation, snapshots
 from training.assembly import Assembled, assemble
 from training.card import figures
@@ -159,11 +159,12 @@ def make(settings: Settings, rows: pa.Table | None, run: Run, folder: Path, *, u
 
 def _documents(settings: Settings, fitted: Prepared, made: Assembled, traced: Lineage) -> dict[str, Any]:
     """The JSON files that say how the bundle was made, by name without their ending."""
+    profile = _profile(settings, fitted.material, made)
     documents: dict[str, Any] = {
         "schema": fitted.material.schema.model_dump(mode="json"),
         "settings": lineage.portable(settings),
         "cascade": made.cascade,
-        "profile": _profile(settings, fitted.material, made),
+        "profile": profile,
         "lineage": traced,
         "blend": made.blend,
         "distillation": made.student.record,
@@ -175,11 +176,18 @@ def _documents(settings: Settings, fitted: Prepared, made: Assembled, traced: Li
         "search": fitted.found,
         "evaluation/mitigation": fitted.mitigation,
         attributing.NAME.removesuffix(".json"): _attributions(settings, fitted, made),
+        losses.NAME.removesuffix(".json"): _losses(profile, fitted.material, made),
     }
     return documents | {name: document for name, document in optional.items() if document is not None}
 
 
-def _profile(settings: Settings, material: Material, made: Assembled) -> Any:
+def _losses(profile: Profile, material: Material, made: Assembled) -> losses.Losses | None:
+    """What rows cost by the cells of the profile, of rows that whoever scored them had not seen."""
+    later = evaluation.unseen(material, made)
+    return losses.learn(profile, material.schema.label, later.rows.X, later.answers, later.rows.y)
+
+
+def _profile(settings: Settings, material: Material, made: Assembled) -> Profile:
     """Over all rows; scores only of those that whoever scored them had not seen, mixed by the cascade as they are served."""
     later = evaluation.unseen(material, made)
     start = material.folds[0].train
