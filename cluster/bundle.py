@@ -15,8 +15,8 @@
                         These are rows of the training table; whoever reads the bundle reads them
     intervals.json      regression: how far from the answer the truth may be
     members/            each member, native and as ONNX
-    evaluation/         what was measured: calibration, groups, slices, stability, checks, columns, explanation
-    explanation/        what LIME needs to explain a row
+    evaluation/         what was measured: calibration, groups, slices, stability, checks, columns, explanation, losses
+    explanation/        what LIME needs to explain a row; what the trees' answers rest on, for the monitor
     settings.json, blend.json, distillation.json, efforts.json, search.json   how it was made
     figures/, card.md, card.html   for people; every number in the card is from one of the files above
 

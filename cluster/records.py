@@ -66,7 +66,7 @@ class Verdict(Record, frozen=True, kw_only=True):
     bundle: str
     kind: str
     """Tested within the alarm budget: `feature_drift`, `prediction_drift`, `performance`, `quality`, `cascade`. Told beside them:
-    `performance_so_far`, `estimate`, `fairness`, `stability`, `correctness`."""
+    `performance_so_far`, `estimate`, `fairness`, `stability`, `correctness`, `attribution`, `explanation`, `data_quality`."""
     name: str
     """The feature, or the metric."""
     window_start: float

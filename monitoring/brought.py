@@ -18,6 +18,9 @@ from cluster.errors import BundleError, StorageError, UnknownVersion
 from cluster.intervals import Intervals
 from cluster.records import Pointer
 from cluster.schema import FeatureSchema
+from monitoring import losses
+from monitoring.losses import Losses
+from monitoring.reasons import Reasons
 from monitoring.slices import Slice, parse_all
 
 _log = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ class Brought(NamedTuple):
     """Share of rows that the ensemble was to answer."""
     tolerance: float
     """Regression: how far apart two answers are that differ."""
+    losses: Losses | None
+    """What rows cost on the reference; None where the bundle does not tell."""
 
 
 def read(folder: Path, schema: FeatureSchema) -> Brought:
@@ -48,7 +53,8 @@ def read(folder: Path, schema: FeatureSchema) -> Brought:
         slices = msgspec.json.decode((folder / _SLICES).read_bytes()) if (folder / _SLICES).exists() else {"found": []}
         intervals = msgspec.json.decode((folder / INTERVALS).read_bytes(), type=Intervals) if (folder / INTERVALS).exists() else None
         rule = msgspec.json.decode((folder / "cascade.json").read_bytes(), type=CascadeRule)
-        return Brought(parse_all(_conditions(slices), schema), intervals, 1 - rule.student_share, rule.tolerance or 0.0)
+        costs = msgspec.json.decode((folder / losses.NAME).read_bytes(), type=Losses) if (folder / losses.NAME).exists() else None
+        return Brought(parse_all(_conditions(slices), schema), intervals, 1 - rule.student_share, rule.tolerance or 0.0, costs)
     except msgspec.MsgspecError as error:
         raise BundleError(
             f"the bundle in '{folder}' has a file in evaluation/, {INTERVALS} or cascade.json that cannot be read: {error}"
@@ -74,14 +80,24 @@ class Models:
         self._locate = locate
         self._cache = cache
         self._loaded: dict[str, Bundle | None] = {}
+        self._reasons: dict[str, Reasons] = {}
 
     def get(self, version: str) -> Bundle | None:
         """A bundle that can answer; None when it cannot be loaded, which is logged once while it is remembered."""
         if version not in self._loaded:
             while len(self._loaded) >= _MOST_MODELS:
-                del self._loaded[next(iter(self._loaded))]
+                oldest = next(iter(self._loaded))
+                del self._loaded[oldest]
+                self._reasons.pop(oldest, None)
             self._loaded[version] = self._load(version)
         return self._loaded[version]
+
+    def reasons(self, version: str) -> Reasons | None:
+        """What explains rows of a bundle that can answer."""
+        bundle = self.get(version)
+        if bundle is not None and version not in self._reasons:
+            self._reasons[version] = Reasons(bundle)
+        return self._reasons.get(version)
 
     def _load(self, version: str) -> Bundle | None:
         try:

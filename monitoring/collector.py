@@ -23,8 +23,10 @@ from cluster.journal import Entry
 from cluster.margin import disagree
 from cluster.records import Audit, LabelEntry, Prediction
 from cluster.schema import Floats, Label, Matrix, Scalar, canonical, encode_labels, score_width
+from monitoring import impossible
 from monitoring.agreement import Audits
 from monitoring.closings import Closings, Stamps
+from monitoring.impossible import First, Requests, Rule
 from monitoring.marks import Marks, marks_of
 from monitoring.samples import Sample
 from monitoring.sketches import Summary, prediction_columns
@@ -63,6 +65,8 @@ class Window:
     """Of them, rows that the ensemble answered."""
     summary: Summary | None = None
     sample: Sample | None = None
+    firsts: dict[str, First] = field(default_factory=dict)
+    """By rule that is broken (`monitoring.impossible`), the earliest row."""
     blocks: list[tuple[Block, npt.NDArray[np.intp]]] = field(default_factory=list)
     """Where its rows are kept until their labels are due."""
 
@@ -150,6 +154,8 @@ class Collector:
         Told of all entries; asked when a window was over.
     slices_of
         The slices of a bundle whose rows are told apart.
+    rules_of
+        What a bundle's columns must not hold.
     """
 
     def __init__(
@@ -160,12 +166,14 @@ class Collector:
         accepts: Callable[[Key, str], bool],
         closings: Closings,
         slices_of: Callable[[str], tuple[Slice, ...]],
+        rules_of: Callable[[str], tuple[Rule, ...]],
     ) -> None:
         self._view_of = view_of
         self._window_s = window_s
         self._accepts = accepts
         self._closings = closings
         self._slices_of = slices_of
+        self._rules_of = rules_of
         self._names: dict[str, dict[str | None, int]] = defaultdict(dict)
         self._places: dict[str, tuple[Block, int, int]] = {}
         self._early = _Early()
@@ -298,7 +306,7 @@ class Collector:
         )
         wanted = self._sort_into_windows(block, np.repeat(np.array(batch.received_ns, dtype=np.int64), batch.sizes))
         if wanted:
-            self._sketch(view, batch, block, matrix, wanted)
+            self._sketch(view, batch, block, matrix, wanted, Requests(batch.ids, batch.sizes, times))
         if block.windows:
             self._index(batch, block)
 
@@ -325,7 +333,9 @@ class Collector:
             return rows[:0]
         return rows[received_ns[rows] <= self._closings.of(key.start, look)]
 
-    def _sketch(self, view: View, batch: _Batch, block: Block, matrix: Matrix, wanted: dict[Key, npt.NDArray[np.intp]]) -> None:
+    def _sketch(
+        self, view: View, batch: _Batch, block: Block, matrix: Matrix, wanted: dict[Key, npt.NDArray[np.intp]], requests: Requests
+    ) -> None:
         whole = np.column_stack([matrix, prediction_columns(view.schema.label.task, block.scores)])
         by_ensemble = np.frombuffer(b"".join(p.by_ensemble for p in batch.predictions), dtype=np.uint8)
         for key, rows in wanted.items():
@@ -336,6 +346,8 @@ class Collector:
             window.summary = summary if window.summary is None else window.summary + summary
             sample = Sample.of(block.marks[rows], matrix[rows], block.scores[rows])
             window.sample = sample if window.sample is None else window.sample.with_(sample)
+            found = impossible.firsts(self._rules_of(view.version), summary.quality, matrix, rows, requests)
+            window.firsts = impossible.merged(window.firsts, found)
 
     def _groups(self, column: str, values: list[Scalar]) -> npt.NDArray[np.int32]:
         """Numbers for the values of a protected column; beyond so many different ones, the number of the last."""

@@ -23,11 +23,12 @@ from cluster.bundle import Bundle
 from cluster.journal import FRAME_OVERHEAD, Entry, Tail
 from cluster.records import Pointer, Verdict
 from cluster.settings import Settings
-from monitoring import brought, drift, live, looks, performance, view
+from monitoring import brought, drift, harm, impossible, live, looks, performance, view
 from monitoring.agreement import Audits, Promise
 from monitoring.brought import Brought, Models
 from monitoring.closings import NEVER, Closings
 from monitoring.collector import Collector, Key, Rows, Window
+from monitoring.impossible import Rule
 from monitoring.said import Figure, Live
 from monitoring.sketches import Summary
 from monitoring.slices import Slice
@@ -35,6 +36,7 @@ from monitoring.verdicts import LookKind, VerdictLog, WindowVerdicts
 
 _CHUNK_BYTES: Final = 32 << 20
 _CHUNK_FRAMES: Final = 10_000
+_BESIDE: Final = ("cascade", impossible.KIND)
 
 
 class MonitorCore:
@@ -79,14 +81,23 @@ class MonitorCore:
         self._judged: set[tuple[Key, str]] = set()
         self._sequence = 0
         self._joined = 0
+        self._rules: dict[str, tuple[Rule, ...]] = {}
+        self._impossible = 0
         self.alarms: list[WindowVerdicts] = []
+        self.told: list[WindowVerdicts] = []
+        """Records that somebody is to be told of: alarms, and impossible values that are news."""
         self.latest: dict[tuple[str, str], WindowVerdicts] = {}
         """The last record with verdicts, by bundle and look."""
         for record in self._log.read():
             self._remember(record)
         self._rows_logged = sum(record.rows for record in self._log.read() if record.look == "drift")  # read again, they are not late
         self._collector = Collector(
-            self._view, window_s=self._window_s, accepts=self._accepts, closings=self._closings, slices_of=self._slices
+            self._view,
+            window_s=self._window_s,
+            accepts=self._accepts,
+            closings=self._closings,
+            slices_of=self._slices,
+            rules_of=self._rules_of,
         )
 
     def poll(self) -> None:
@@ -168,6 +179,7 @@ class MonitorCore:
             "windows_open": len(self._collector.windows),
             "looks": self._sequence,
             "alarms": len(self.alarms),
+            "impossible_values": self._impossible,
             "journal_lag_bytes": self._lag(),
             "bundle": newest.bundle if newest else None,
         }
@@ -195,6 +207,11 @@ class MonitorCore:
         self._view(version)
         return self._brought[version].slices
 
+    def _rules_of(self, version: str) -> tuple[Rule, ...]:
+        if version not in self._rules:
+            self._rules[version] = impossible.rules_of(self._view(version).schema, self._settings.columns)
+        return self._rules[version]
+
     def _accepts(self, key: Key, look: str) -> bool:
         return key.start >= self._through[look] and (key, look) not in self._judged
 
@@ -219,12 +236,31 @@ class MonitorCore:
         few = window.rows < self._monitoring.min_rows
         found = [] if few else looks.drift_looks(seen.profile, seen.sketcher, window.summary, min_rows=self._monitoring.min_rows)
         found += looks.agreement_looks(self._promise(key.bundle), self._collector.audits.get(key, Audits()))
-        record, remembered = self._record(key, "drift", found, rows=window.rows), self._live.get(key.bundle, Live())
+        record = self._record(key, "drift", found, rows=window.rows)
+        broken, news, remembered = self._impossible_in(key, window, window.summary)
+        record = msgspec.structs.replace(record, news=news)
         if few:
-            return self._with_said(record, [], remembered)
-        model, before = self._models.get(key.bundle), self._before(key.bundle)
+            return self._harmed(self._with_said(record, broken, remembered), window.summary)
+        model, why, before = self._models.get(key.bundle), self._models.reasons(key.bundle), self._before(key.bundle)
         rows = self._collector.rows_of(key, "drift")
-        return self._with_said(record, *live.once_over(self._scene(key), window, rows, remembered, model=model, before=before))
+        told, remembered = live.once_over(self._scene(key), window, rows, remembered, model=model, before=before, why=why)
+        return self._harmed(self._with_said(record, broken + told, remembered), window.summary)
+
+    def _harmed(self, record: WindowVerdicts, summary: Summary) -> WindowVerdicts:
+        """With what an alarm before the labels probably costs."""
+        if record.alarm is None:
+            return record
+        seen, learned = self._view(record.bundle), self._brought[record.bundle].losses
+        label = seen.schema.label
+        columns = harm.by_column(record.alarm, label, seen.profile, learned, seen.sketcher, summary)
+        return _with_harm(record, harm.of_scores(record.verdicts, harm.metric_of(label), by_column=columns))
+
+    def _impossible_in(self, key: Key, window: Window, summary: Summary) -> tuple[list[Figure], list[str], Live]:
+        rules, remembered = self._rules_of(key.bundle), self._live.get(key.bundle, Live())
+        profile = self._view(key.bundle).profile
+        return impossible.judge(
+            rules, profile, summary.quality, window.firsts, window.rows, remembered, start=key.start, window_s=self._window_s
+        )
 
     def _look_at_performance(self, key: Key) -> WindowVerdicts:
         seen, window, rows = self._view(key.bundle), self._collector.labels.get(key, Window()), self._collector.rows_of(key, "performance")
@@ -239,7 +275,11 @@ class MonitorCore:
         measured = performance.measure(seen.schema.label, scores, y)
         told = {verdict.name for verdict in record.verdicts}
         more = [self._measured(record, name, value, seen) for name, value in measured.items() if name not in told]
-        return self._with_said(_with_verdicts(record, record.verdicts + more), *self._labelled(key, rows))
+        record = self._with_said(_with_verdicts(record, record.verdicts + more), *self._labelled(key, rows))
+        if record.alarm is None:
+            return record
+        loss = float(performance.loss(seen.schema.label, scores, y).mean())
+        return _with_harm(record, harm.of_labels(seen.schema.label, seen.profile, loss, len(y)))
 
     def _labelled(self, key: Key, rows: Rows) -> tuple[list[Figure], Live]:
         return live.once_labelled(self._scene(key), rows, self._live.get(key.bundle, Live()))
@@ -357,7 +397,10 @@ class MonitorCore:
         self._joined += record.labelled
         if record.alarm is not None:
             self.alarms.append(record)
-        if any(verdict.kind != "cascade" for verdict in record.verdicts):  # audits alone say nothing of a window's distribution
+        if record.is_told:
+            self.told.append(record)
+        self._impossible += impossible.values_of(record.verdicts)
+        if any(verdict.kind not in _BESIDE for verdict in record.verdicts):  # these alone say nothing of a window's distribution
             self.latest[record.bundle, record.look] = record
 
 
@@ -375,3 +418,9 @@ def _no_cyclic_collection() -> Iterator[None]:
 
 def _with_verdicts(record: WindowVerdicts, verdicts: list[Verdict]) -> WindowVerdicts:
     return msgspec.structs.replace(record, verdicts=verdicts)
+
+
+def _with_harm(record: WindowVerdicts, found: harm.Harm) -> WindowVerdicts:
+    assert record.alarm is not None
+    told = msgspec.structs.replace(record.alarm, message=f"{record.alarm.message}; {found.short}")
+    return msgspec.structs.replace(record, alarm=told, harm=found)

@@ -33,6 +33,10 @@ _COUNTERS = {
     "labels_joined": ("homeostat_labels_joined", "Rows whose label came before their window's performance was judged."),
     "windows_judged": ("homeostat_windows_judged", "Windows judged for drift."),
     "alarms": ("homeostat_alarms", "Alarms raised, within the budget of monitoring.one_false_alarm_in."),
+    "impossible_values": (
+        "homeostat_impossible_values",
+        "Values outside the range or the categories that the YAML states, in judged windows, where the training rows had none.",
+    ),
     "errors": ("homeostat_monitor_errors", "Looks at the journal that failed and were tried again, since the monitor began."),
 }
 _GAUGES = {

@@ -12,11 +12,12 @@ from typing import Final
 import numpy as np
 
 from cluster.settings import Settings
-from monitoring import behaviour, estimate, gaps, sofar
+from monitoring import behaviour, drift, estimate, gaps, reasons, sofar
 from monitoring.behaviour import Model
 from monitoring.brought import Brought
 from monitoring.collector import Rows, Window
 from monitoring.reach import Reach, reach_of
+from monitoring.reasons import Reasons
 from monitoring.said import Figure, Live
 from monitoring.view import View
 
@@ -35,7 +36,7 @@ class Scene:
 
 
 def once_over(
-    scene: Scene, window: Window, rows: Rows | None, live: Live, *, model: Model | None, before: Model | None
+    scene: Scene, window: Window, rows: Rows | None, live: Live, *, model: Model | None, before: Model | None, why: Reasons | None = None
 ) -> tuple[list[Figure], Live]:
     """What a window says without waiting for its labels.
 
@@ -45,6 +46,8 @@ def once_over(
         None when they are gone already.
     model, before
         The bundle and the one that answered before it; None when they cannot be loaded.
+    why
+        What explains rows of the bundle; None when it cannot be loaded.
     """
     label, profile = scene.seen.schema.label, scene.seen.profile
     share = window.by_ensemble / max(window.rows, 1)
@@ -62,7 +65,9 @@ def once_over(
             label, rows.scores, nobody, rows.groups, scene.settings.fairness, live, kinds=gaps.WITHOUT_LABELS, rng=scene.rng
         )
         found += told
-    if model is not None and window.sample is not None and len(window.sample.marks) >= _FEWEST_SAMPLED:
+    if window.sample is None or len(window.sample.marks) < _FEWEST_SAMPLED:
+        return found, live
+    if model is not None:
         told, live = behaviour.try_out(
             model,
             profile.columns,
@@ -73,6 +78,11 @@ def once_over(
             demanded=scene.settings.checks,
             rng=scene.rng,
         )
+        found += told
+    if why is not None:
+        watch = scene.settings.monitoring
+        threshold = drift.threshold_of(watch.one_false_alarm_in, watch.window)
+        told, live = reasons.explain(why, profile.columns, window.sample.matrix, live, threshold=threshold, rng=scene.rng)
         found += told
     return found, live
 

@@ -25,6 +25,11 @@ NAMES: Final = {
         "homeostat_correctness_ratio",
         "Share of the rows tried on which a check holds, latest window; bounds over all windows.",
     ),
+    "attribution": (
+        "homeostat_attribution_size",
+        "Mean size of a feature's contributions to the trees' answers, latest window; what it was on the reference.",
+    ),
+    "explanation": ("homeostat_explanation", "How far explanations can be trusted, latest window: see the docs for each name."),
 }
 FINDINGS: Final = "homeostat_findings"
 _LABELS: Final = {
@@ -33,8 +38,10 @@ _LABELS: Final = {
     "fairness": ["figure", "attribute"],
     "stability": ["name"],
     "correctness": ["check"],
+    "attribution": ["feature"],
+    "explanation": ["name"],
 }
-_OUTSIDE_THE_BUDGET: Final = ("fairness", "correctness")
+_OUTSIDE_THE_BUDGET: Final = ("fairness", "correctness", "attribution")
 
 
 def live_metrics(model: str, records: Iterable[WindowVerdicts]) -> Iterator[Metric]:
@@ -52,7 +59,7 @@ def live_metrics(model: str, records: Iterable[WindowVerdicts]) -> Iterator[Metr
     yield from families.values()
     findings = GaugeMetricFamily(
         FINDINGS,
-        "Fairness limits and checks that are shown to be broken. Not part of the alarm budget.",
+        "Fairness limits and checks that are shown to be broken, features whose contributions have changed. Not part of the alarm budget.",
         labels=["model", "bundle", "kind"],
     )
     for (bundle, kind), count in failing.items():

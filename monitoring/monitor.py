@@ -54,7 +54,7 @@ class Monitor:
         self._cache = Path(cache) if cache else None
         self._core = MonitorCore(self._settings, locate=self._locate, cache=self._cache)
         self._traces = traces.of_verdicts(self._settings)
-        self._courier = courier.of_alarms(self._settings, self._core.alarms)
+        self._courier = courier.of_alarms(self._settings, self._core.told)
         self._snapshot = self._look()
         chosen = self._settings.monitoring
         self._exporter = Exporter(self._figures, port=chosen.metrics_port, host=chosen.metrics_host)
@@ -108,7 +108,7 @@ class Monitor:
             if self._traces is not None:
                 self._traces.look(self._snapshot.status["looks"])
             if self._courier is not None:
-                self._courier.offer(self._core.alarms)
+                self._courier.offer(self._core.told)
 
     def _figures(self) -> Snapshot:
         """The latest look, and what has gone wrong since."""

@@ -12,6 +12,7 @@ import msgspec
 from cluster import storage
 from cluster.records import Record, Verdict
 from monitoring.drift import Alarm, State
+from monitoring.harm import Harm
 from monitoring.said import Live
 
 LookKind = Literal["drift", "performance"]
@@ -38,13 +39,22 @@ class WindowVerdicts(Record, frozen=True, kw_only=True):
     """Of all metrics together, against `threshold`."""
     threshold: float = 0.0
     alarm: Alarm | None = None
+    harm: Harm | None = None
+    """How much worse answers probably are, where there is an alarm."""
     cells: dict[str, list[int]] = msgspec.field(default_factory=dict)
     """Of the columns that the alarm blames: the window's rows in each cell of the profile's histogram, so that now can be shown beside then.
     Empty without an alarm, and at the look `performance`, when the window's histograms are gone."""
+    news: list[str] = msgspec.field(default_factory=list)
+    """Names of the `data_quality` verdicts that nobody was told of lately."""
     state: State = State()
     """The bundle's detectors after this look."""
     live: Live = Live()
     """What is remembered of the bundle beside them."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody is to be told: of an alarm, or of impossible values that are news."""
+        return self.alarm is not None or bool(self.news)
 
     @property
     def file_name(self) -> str:

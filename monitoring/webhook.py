@@ -1,4 +1,4 @@
-"""An alarm as a message of Alertmanager's webhooks (version 4), and one try to send it. Knows no queue and no retries.
+"""An alarm, or impossible values, as a message of Alertmanager's webhooks (version 4), and one try to send it. Knows no queue and no retries.
 
 There is no message that an alarm is over: an alarm says that something has changed, which stays true. So `status` is always `firing`.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -17,11 +19,16 @@ import msgspec
 
 from cluster.errors import ConfigError
 from cluster.monitoring_settings import Webhook
+from cluster.records import Verdict
+from monitoring import impossible
+from monitoring.drift import Alarm
 from monitoring.verdicts import WindowVerdicts
 
 ALERT: Final = "HomeostatAlarm"
 """The same name as the rule of configs/prometheus/rules.yml: a receiver may route both alike."""
 RUNBOOK: Final = "docs/how-to/alerts.md#homeostatalarm"
+IMPOSSIBLE: Final = "HomeostatImpossibleValues"
+RUNBOOK_IMPOSSIBLE: Final = "docs/how-to/alerts.md#homeostatimpossiblevalues"
 _NEVER: Final = "0001-01-01T00:00:00Z"
 _TOO_MANY: Final = 429
 _SERVER: Final = 500
@@ -37,46 +44,77 @@ class Outcome(NamedTuple):
 
 
 def message(record: WindowVerdicts) -> dict[str, Any]:
-    """What is sent for a record that holds an alarm. The same record gives the same message, whenever it is sent.
+    """What is sent for a record that holds an alarm, or impossible values that are news. The same record gives the same message, whenever it is sent.
 
     Times are the rows' own: a replayed stream alarms in its past.
     """
-    assert record.alarm is not None
-    alarm, labels = record.alarm, _labels(record)
-    annotations = {
-        "summary": f"{record.model}: version {record.bundle} sees other rows than it was trained on, or answers them worse",
-        "description": f"{alarm.message}. Evidence {alarm.evidence:.0f}, alarm at {alarm.threshold:.0f}.",
-        "blamed": ", ".join(alarm.blamed),
-        "began": _time(alarm.began),
-        "runbook_url": RUNBOOK,
-    }
-    alert = {
-        "status": "firing",
-        "labels": labels,
-        "annotations": annotations,
-        "startsAt": _time(record.window_end),
-        "endsAt": _NEVER,
-        "generatorURL": "",
-        "fingerprint": fingerprint(record),
-    }
-    group = {"alertname": ALERT, "model": record.model}
+    alerts = [*([_alarm(record, record.alarm)] if record.alarm is not None else []), *map(partial(_fault, record), _news(record))]
+    labels, annotations = (_common([alert[part] for alert in alerts]) for part in ("labels", "annotations"))
     return {
         "version": "4",
         "groupKey": f"homeostat:{record.model}:{fingerprint(record)}",
         "truncatedAlerts": 0,
         "status": "firing",
         "receiver": "homeostat",
-        "groupLabels": group,
+        "groupLabels": {name: labels[name] for name in ("alertname", "model") if name in labels},
         "commonLabels": labels,
         "commonAnnotations": annotations,
         "externalURL": "",
-        "alerts": [alert],
+        "alerts": alerts,
     }
 
 
 def fingerprint(record: WindowVerdicts) -> str:
-    """Names the alarm: 16 hexadecimal digits of its labels' hash. A receiver that sees one again has been told already."""
-    return hashlib.sha256(msgspec.json.encode(sorted(_labels(record).items()))).hexdigest()[:16]
+    """Names the record's alarm: 16 hexadecimal digits of its labels' hash. A receiver that sees one again has been told already."""
+    return _hash(_labels(record))
+
+
+def _alarm(record: WindowVerdicts, alarm: Alarm) -> dict[str, Any]:
+    annotations = {
+        "summary": f"{record.model}: version {record.bundle} sees other rows than it was trained on, or answers them worse",
+        "description": f"{alarm.message}. Evidence {alarm.evidence:.0f}, alarm at {alarm.threshold:.0f}.",
+        "blamed": ", ".join(alarm.blamed),
+        "began": _time(alarm.began),
+        **({} if record.harm is None else {"harm": record.harm.told}),
+        "runbook_url": RUNBOOK,
+    }
+    return _alert(record, _labels(record), annotations)
+
+
+def _news(record: WindowVerdicts) -> list[Verdict]:
+    return [verdict for verdict in record.verdicts if verdict.kind == impossible.KIND and verdict.name in record.news]
+
+
+def _fault(record: WindowVerdicts, verdict: Verdict) -> dict[str, Any]:
+    feature, _, fault = verdict.name.rpartition(".")
+    annotations = {
+        "summary": f"{record.model}: version {record.bundle} is asked about values of {feature} that cannot be",
+        "description": f"{verdict.message}.",
+        "runbook_url": RUNBOOK_IMPOSSIBLE,
+    }
+    labels = _labels(record) | {"alertname": IMPOSSIBLE, "feature": feature, "fault": fault}
+    return _alert(record, labels, annotations)
+
+
+def _alert(record: WindowVerdicts, labels: dict[str, str], annotations: dict[str, str]) -> dict[str, Any]:
+    return {
+        "status": "firing",
+        "labels": labels,
+        "annotations": annotations,
+        "startsAt": _time(record.window_end),
+        "endsAt": _NEVER,
+        "generatorURL": "",
+        "fingerprint": _hash(labels),
+    }
+
+
+def _common(parts: Sequence[dict[str, str]]) -> dict[str, str]:
+    """What all have alike."""
+    return {name: value for name, value in parts[0].items() if all(part.get(name) == value for part in parts)}
+
+
+def _hash(labels: dict[str, str]) -> str:
+    return hashlib.sha256(msgspec.json.encode(sorted(labels.items()))).hexdigest()[:16]
 
 
 def _labels(record: WindowVerdicts) -> dict[str, str]:

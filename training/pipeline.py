@@ -22,11 +22,12 @@ from cluster.errors import BundleError
 from cluster.records import Pointer
 from cluster.registry import Registry
 from cluster.settings import Settings, parse
-from monitoring.profile import build_profile
+from monitoring import attributing, losses
+from monitoring.profile import Profile, build_profile
 from training import card, evaluation, lineage, preparation, snapshots
 from training.assembly import Assembled, assemble
 from training.card import figures
-from training.composing import export, measure
+from training.composing import export, measure, trees
 from training.composing.distill import NATIVE_NAME
 from training.data import frame
 from training.data.datasets import read_table
@@ -158,22 +159,35 @@ def make(settings: Settings, rows: pa.Table | None, run: Run, folder: Path, *, u
 
 def _documents(settings: Settings, fitted: Prepared, made: Assembled, traced: Lineage) -> dict[str, Any]:
     """The JSON files that say how the bundle was made, by name without their ending."""
+    profile = _profile(settings, fitted.material, made)
     documents: dict[str, Any] = {
         "schema": fitted.material.schema.model_dump(mode="json"),
         "settings": lineage.portable(settings),
         "cascade": made.cascade,
-        "profile": _profile(settings, fitted.material, made),
+        "profile": profile,
         "lineage": traced,
         "blend": made.blend,
         "distillation": made.student.record,
         "efforts": fitted.fits.efforts,
         "explanation/lime": lime_setup(fitted.material.schema, fitted.material.rows.X),
     }
-    optional = {"intervals": made.intervals, "search": fitted.found, "evaluation/mitigation": fitted.mitigation}
+    optional = {
+        "intervals": made.intervals,
+        "search": fitted.found,
+        "evaluation/mitigation": fitted.mitigation,
+        attributing.NAME.removesuffix(".json"): _attributions(settings, fitted, made),
+        losses.NAME.removesuffix(".json"): _losses(profile, fitted.material, made),
+    }
     return documents | {name: document for name, document in optional.items() if document is not None}
 
 
-def _profile(settings: Settings, material: Material, made: Assembled) -> Any:
+def _losses(profile: Profile, material: Material, made: Assembled) -> losses.Losses | None:
+    """What rows cost by the cells of the profile, of rows that whoever scored them had not seen."""
+    later = evaluation.unseen(material, made)
+    return losses.learn(profile, material.schema.label, later.rows.X, later.answers, later.rows.y)
+
+
+def _profile(settings: Settings, material: Material, made: Assembled) -> Profile:
     """Over all rows; scores only of those that whoever scored them had not seen, mixed by the cascade as they are served."""
     later = evaluation.unseen(material, made)
     start = material.folds[0].train
@@ -183,6 +197,22 @@ def _profile(settings: Settings, material: Material, made: Assembled) -> Any:
     times = None if material.times is None or later.times is None else np.concatenate([material.times[:start], later.times])
     y = np.concatenate([material.rows.y[:start], later.rows.y])
     return build_profile(material.schema, X, scores, times, y, window=settings.monitoring.window)
+
+
+def _attributions(settings: Settings, fitted: Prepared, made: Assembled) -> attributing.Attributions | None:
+    """What the trees' answers rest on, over all rows: of the XGBoost member, or of the student where there is none."""
+    material, native = fitted.material, fitted.fits.final.get("xgboost")
+    times = None if material.times is None or material.held_times is None else np.concatenate([material.times, material.held_times])
+    return attributing.build(
+        material.schema,
+        trees.load(made.student.native if native is None else native),
+        np.concatenate([material.rows.X, material.held.X]),
+        times,
+        whose="student" if native is None else "xgboost",
+        window_s=settings.monitoring.window.total_seconds(),
+        rng=np.random.default_rng(settings.training.seed),
+        threads=settings.training.threads,
+    )
 
 
 def _write(folder: Path, fitted: Prepared, made: Assembled, documents: Mapping[str, Any]) -> None:

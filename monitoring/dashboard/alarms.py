@@ -32,6 +32,8 @@ class AlarmView(NamedTuple):
     evidence: float
     threshold: float
     message: str
+    harm: str
+    """What it probably costs; empty where that was not told."""
     stands: bool
     verdicts: list[Verdict]
     """Of the metrics that are blamed, in that window."""
@@ -86,6 +88,7 @@ def _view(facts: Facts, group: Sequence[WindowVerdicts], *, stands: bool) -> Ala
         evidence=alarm.evidence,
         threshold=alarm.threshold,
         message=wording.sentence(alarm.message),
+        harm=wording.sentence(record.harm.told) if record.harm else "",
         stands=stands,
         verdicts=[verdict for verdict in record.verdicts if f"{verdict.kind}:{verdict.name}" in alarm.blamed],
         spreads=spreads(bundle.profile, record.cells) if bundle and bundle.profile else [],

@@ -75,7 +75,12 @@ def _bad(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _broken(verdict: Verdict) -> str:
     """What a broken limit means, in a few words."""
-    known = {"fairness": "groups are treated too differently", "correctness": f"it fails the check '{verdict.name}'"}
+    known = {
+        "fairness": "groups are treated too differently",
+        "correctness": f"it fails the check '{verdict.name}'",
+        "data_quality": f"{verdict.name.rpartition('.')[0]} holds values that cannot be",
+        "attribution": f"its answers rest on {verdict.name} otherwise than they did",
+    }
     return known.get(verdict.kind, f"{kind(verdict.kind)} {name(verdict.name)} breaks its limit")
 
 

@@ -24,6 +24,7 @@ _SECTIONS: Final = {
     "fairness": "fairness",
     "explanation": "explanations",
     "attribution": "explanations",
+    "data_quality": "quality",
 }
 """Where a kind is shown, by how it begins."""
 _MOST_SHOWN: Final = 10
@@ -144,9 +145,11 @@ def by_section(verdicts: Sequence[Verdict]) -> dict[str, dict[str, list[Verdict]
     """By the section of the page and the kind; a kind that has no section of its own is among `behaviour`.
 
     >>> by_section([])
-    {'performance': {}, 'fairness': {}, 'explanations': {}, 'behaviour': {}}
+    {'performance': {}, 'quality': {}, 'fairness': {}, 'explanations': {}, 'behaviour': {}}
     """
-    found: dict[str, dict[str, list[Verdict]]] = {section: {} for section in ("performance", "fairness", "explanations", "behaviour")}
+    found: dict[str, dict[str, list[Verdict]]] = {
+        section: {} for section in ("performance", "quality", "fairness", "explanations", "behaviour")
+    }
     for verdict in verdicts:
         section = next((name for start, name in _SECTIONS.items() if verdict.kind.startswith(start)), "behaviour")
         found[section].setdefault(verdict.kind, []).append(verdict)

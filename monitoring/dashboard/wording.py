@@ -14,6 +14,9 @@ _KINDS: Final = {
     "performance": "performance",
     "quality": "data quality",
     "cascade": "cascade",
+    "data_quality": "impossible values",
+    "attribution": "what answers rest on",
+    "explanation": "trust in explanations",
 }
 _FAULTS: Final = {"missing": "is missing more often", "unknown": "has unknown categories", "outside": "is outside its range"}
 

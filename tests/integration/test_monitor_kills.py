@@ -21,6 +21,7 @@ from cluster.settings import Settings
 from monitoring import verdicts
 from monitoring.core import MonitorCore
 from tests.processes import wait_until
+from tests.unit.monitoring import explained
 from tests.unit.monitoring.world import DAY, Stream, audit, prediction, profile_of, seal, settings
 
 KILLS = 50
@@ -175,12 +176,12 @@ def test_killed_fifty_times_the_monitor_says_to_the_bit_what_an_offline_recount_
     chosen = settings(tmp_path / "var")
     pointers = {
         "1": seal(tmp_path / "one", profile_of(stream, 30)),
-        "2": seal(tmp_path / "two", profile_of(stream, 25), version="2"),
+        "2": explained.seal(tmp_path / "two", profile_of(stream, 25), stream, 25, version="2"),  # tried and explained as well
     }
     root = chosen.places.journal("trips")
     steps = Traffic(root, stream, rng).steps()
     spawn = multiprocessing.get_context("forkserver")
-    spawn.set_forkserver_preload(["tests.integration.test_monitor_kills"])
+    spawn.set_forkserver_preload(["tests.integration.test_monitor_kills", "xgboost"])
     for kill in range(KILLS):
         looks = spawn.RawValue("i", 0)
         child = spawn.Process(target=watch, args=(str(tmp_path / "var"), pointers, looks), daemon=True)
@@ -205,6 +206,7 @@ def test_killed_fifty_times_the_monitor_says_to_the_bit_what_an_offline_recount_
     once, log_once = offline(tmp_path / "copy", chosen, pointers)
     assert judged_by_the_killed > 10  # they did something before they died
     assert log == log_once
+    assert {verdict.kind for record in log for verdict in record.verdicts} >= {"stability", "attribution", "explanation"}
     assert last.status() == once.status()
     assert held(last) == held(once)
 

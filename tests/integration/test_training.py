@@ -17,6 +17,7 @@ from cluster.cli import main
 from cluster.errors import DataError
 from cluster.registry import Registry
 from cluster.settings import Settings, load
+from monitoring import attributing
 from tests.unit.training.tables import CLASSES
 from training import pipeline, reproduction, snapshots
 from training.card import render
@@ -93,6 +94,9 @@ def test_a_bundle_holds_all_that_was_measured_and_a_card_of_it(task, tmp_path):
     assert {f"evaluation/{part}.json" for part in parts} <= kept
     assert {"settings.json", "blend.json", "distillation.json", "explanation/lime.json", "card.md", "card.html"} <= kept
     assert ("intervals.json" in kept) == (task == "regression")
+    rests_on = attributing.read(made.folder)
+    assert (rests_on.whose, rests_on.reference.features) == ("xgboost", ["wind", "carrier", "height"])
+    assert rests_on.reference.blocks >= 8
     metrics = bundle.json("metrics.json")
     assert metrics["rows"] == {"train": 2400, "tune": 420, "held_out": 180, "fitted": 2820}
     assert set(metrics["held_out"]) == {"xgboost", "torch", "linear", "ensemble", "student"}

@@ -110,3 +110,17 @@ def test_what_was_expected_is_exported_beside_what_was_measured(core):
     }
     assert "brier" in told
     assert {s.labels["metric"]: s.value for s in families["homeostat_performance_expected"].samples} == told
+
+
+def test_attributions_and_findings_are_exported_by_feature(core):
+    start: dict[str, Any] = {"window_start": 0.0, "window_end": DAY, "model": "trips", "bundle": "1"}
+    common: dict[str, Any] = {"kind": "attribution", "rows": 120, "unit": "mean size of its contribution (log odds)"}
+    moved = Verdict(name="wind", value=0.4, expected=0.2, lower=0.3, upper=0.5, alarm=True, **common, **start)
+    steady = Verdict(name="miles", value=0.1, expected=0.1, lower=0.0, upper=0.2, **common, **start)
+    fidelity = Verdict(kind="explanation", name="fidelity", value=0.7, expected=None, unit="R²", rows=50, **start)
+    records = [WindowVerdicts(sequence=1, look="drift", rows=200, verdicts=[moved, steady, fidelity], **start)]
+    families = {f.name: f for f in Figures(lambda: Snapshot(core.status(), records)).collect()}
+    wind = {s.labels["bound"]: s.value for s in families["homeostat_attribution_size"].samples if s.labels["feature"] == "wind"}
+    assert wind == {"estimate": 0.4, "expected": 0.2, "lower": 0.3, "upper": 0.5}
+    assert [(s.labels["name"], s.value) for s in families["homeostat_explanation"].samples] == [("fidelity", 0.7)]
+    assert [(s.labels["kind"], s.value) for s in families["homeostat_findings"].samples] == [("attribution", 1)]

@@ -5,10 +5,31 @@ import pytest
 
 from cluster.errors import ConfigError
 from cluster.monitoring_settings import Webhook
+from cluster.records import Verdict
 from cluster.settings import Settings, parse
 from monitoring.webhook import Outcome, fingerprint, message, post
 from tests.builders import make_settings
 from tests.unit.monitoring.alarms import alarm
+from tests.unit.monitoring.world import DAY
+
+
+def fault(side: str) -> Verdict:
+    """Miles that cannot be, in the window of `alarm(20)`."""
+    return Verdict(
+        model="trips",
+        bundle="3",
+        kind="data_quality",
+        name=f"miles.{side}",
+        window_start=20 * DAY,
+        window_end=21 * DAY,
+        rows=200,
+        value=0.01,
+        expected=0.0,
+        unit="share of rows",
+        alarm=True,
+        message=f"miles is {side} 50 in 2 of 200 rows",
+    )
+
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -51,6 +72,17 @@ def test_the_same_alarm_has_the_same_fingerprint_and_another_has_another() -> No
     prints = {fingerprint(record) for record in (alarm(20), alarm(21), alarm(20, bundle="4"))}
     assert len(prints) == 3
     assert fingerprint(alarm(20)) == "99f539db521c1903"  # pinned: a receiver remembers it over versions of Homeostat
+
+
+def test_an_alarm_and_impossible_values_of_one_window_are_two_alerts_of_one_message() -> None:
+    both = msgspec.structs.replace(alarm(20), verdicts=[fault("above"), fault("below")], news=["miles.above"])
+    sent = message(both)
+    assert [alert["labels"]["alertname"] for alert in sent["alerts"]] == ["HomeostatAlarm", "HomeostatImpossibleValues"]
+    assert sent["alerts"][0] == message(alarm(20))["alerts"][0]
+    assert sent["alerts"][1]["annotations"]["description"] == "miles is above 50 in 2 of 200 rows."
+    assert sent["groupKey"] == message(alarm(20))["groupKey"]
+    assert sent["groupLabels"] == {"model": "trips"}
+    assert len({alert["fingerprint"] for alert in sent["alerts"]}) == 2
 
 
 def test_a_token_that_is_not_where_the_settings_say_is_told_and_nothing_is_sent(tmp_path, monkeypatch) -> None:

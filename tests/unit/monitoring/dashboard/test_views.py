@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -105,14 +107,27 @@ def test_an_estimate_that_cannot_be_known_is_said_and_not_drawn():
 
 
 def test_every_kind_has_a_place_on_the_page():
-    kinds = ["performance_so_far", "estimate", "fairness", "stability", "correctness", "attribution_drift", "something_new"]
+    kinds = ["performance_so_far", "estimate", "fairness", "stability", "correctness", "attribution_drift", "data_quality", "something_new"]
     told = build(facts(records=[record(30, [verdict(), *(verdict(kind, "x") for kind in kinds)])])).told
     assert {section: list(found) for section, found in told.items()} == {
         "performance": ["performance_so_far", "estimate"],
+        "quality": ["data_quality"],
         "fairness": ["fairness"],
         "explanations": ["attribution_drift"],
         "behaviour": ["stability", "correctness", "something_new"],
     }
+
+
+def test_a_feature_whose_contributions_changed_is_said_first_and_shown_among_the_explanations():
+    common: dict[str, Any] = {"unit": "mean size of its contribution (log odds)"}
+    steady = verdict("attribution", "miles", lower=0.1, upper=0.3, message="from 0.2 to 0.2", **common)
+    moved = verdict("attribution", "wind", value=0.4, lower=0.3, upper=0.5, alarm=True, message="from 0.2 to 0.4", **common)
+    views = build(facts(records=[record(30, [verdict(), steady, moved])]))
+    assert views.health.headline == "Look: its answers rest on wind otherwise than they did"
+    table = tables.verdicts("attribution", views.told["explanations"]["attribution"])
+    assert table.caption == "What answers rest on, in the newest window"
+    assert [row[:4] for row in table.rows] == [("wind", "0.4", "0.1", "0.3 to 0.5"), ("miles", "0.2", "0.1", "0.1 to 0.3")]
+    assert table.rows[0][-1] == "breaks its limit; mean size of its contribution (log odds); from 0.2 to 0.4"
 
 
 def test_a_span_of_days_is_counted_from_the_newest_window_and_not_from_the_clock():
