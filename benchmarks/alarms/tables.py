@@ -23,7 +23,12 @@ def markdown(calm: Report, found: Report, cost: Report) -> str:
         _by_world("Streams in which nothing changes: any alarm, % (upper 95 % bound)", calm.lines, _any_alarm),
         _by_world("The same: alarms in 1,000 windows (95 % interval)", calm.lines, _alarms),
         _by_world("Thresholds", [line for line in calm.lines if line.who != OURS], _threshold),
-        _by_change(f"Changes found usefully, % (median delay, windows): peers at the {MATCHED} rate", found.lines, MATCHED, _useful),
+        _by_change(
+            f"Changes found usefully, % (median delay, windows; over tables, the mean of it): peers at the {MATCHED} rate",
+            found.lines,
+            MATCHED,
+            _useful,
+        ),
         _by_change(f"The same: peers at the {DEFAULT} setting", found.lines, DEFAULT, _useful),
         _by_change(f"Of the alarms about a change, rightly blamed, %: peers at the {MATCHED} rate", found.lines, MATCHED, _blamed),
         _beside(found.lines),
