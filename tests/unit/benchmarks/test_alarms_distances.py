@@ -61,7 +61,7 @@ def test_evidence_keeps_its_order_where_no_p_value_can_be_held():
 def test_a_categorys_evidence_and_distance_are_those_of_scipy(kinds):
     rng = RNG(3)
     then, now = (
-        with_gaps(rng.integers(0, kinds, 4000) * 1.0, rng),
+        with_gaps(rng.integers(0, kinds, 4000).astype(np.float64), rng),
         with_gaps((rng.integers(0, kinds, 200) ** 2 % (kinds + 1)).astype(np.float64), rng),
     )
     evidence, _, distance = Category(then, known=kinds).far(now)
