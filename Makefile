@@ -70,8 +70,8 @@ bench-guarantee: $(STAMP) ## how often the cascade's promise is broken, and how 
 bench-explain: $(STAMP) ## rows explained a second, beside the lime and shap packages
 	@$(BIN)/python -m benchmarks.explain $(if $(QUICK),--quick)
 
-bench-alarms: $(STAMP) ## false alarms and how soon changes are found, beside peers, on real streams drawn by lot; about 40 minutes
-	@$(BIN)/python -m benchmarks.alarms $(if $(QUICK),--quick)
+bench-alarms: $(STAMP) ## false alarms and how soon changes are found, beside peers, on real streams drawn by lot
+	@$(BIN)/python -m benchmarks.alarms $(if $(QUICK),--quick) $(if $(STREAMS),--streams $(STREAMS))
 
 bench-monitoring: $(STAMP) ## rows a second and core of the monitoring path, beside Evidently; serving with the monitor on and off
 	@$(BIN)/python -m benchmarks.monitoring $(if $(QUICK),--quick)

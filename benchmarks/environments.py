@@ -19,7 +19,7 @@ _MODEL: Final = ("onnxruntime==1.32.0", "numpy==2.4.6")
 PINS: Final[dict[str, tuple[str, ...]]] = {
     "bare": ("uvicorn[standard]==0.54.0", "granian[uvloop]==2.8.7", "msgspec==0.22.0", *_MODEL),
     "bentoml": ("bentoml==1.4.39", *_MODEL),
-    "evidently": ("evidently==0.7.23", "pandas==2.3.3", "pyarrow==26.0.1"),  # it refuses pandas 3
+    "drift": ("evidently==0.7.23", "river==0.26.1", "pandas==2.3.3", "plotly==5.24.1", "pyarrow==26.0.1"),  # Evidently refuses pandas 3
     "litserve": ("litserve==0.2.19", *_MODEL),
     "mlserver": ("mlserver==1.7.1", "uvloop==0.21.0", *_MODEL),  # its workers do not start with a later uvloop
 }

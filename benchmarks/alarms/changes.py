@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,16 +24,19 @@ class Change(NamedTuple):
     """One that should be found nearly always, within ten windows."""
 
 
+@cache
 def numbers(world: World) -> list[int]:
     """Columns that are numbers and vary."""
-    return [j for j, f in enumerate(world.schema.features) if f.categories is None and np.nanstd(world.X[:, j]) > 0]
+    return [j for j, f in enumerate(world.schema.features) if f.categories is None and _spread(world, j) > 0]
 
 
+@cache
 def categories(world: World) -> list[int]:
     """Columns that are categories, of which at least two occur in a tenth of the rows."""
-    return [j for j, f in enumerate(world.schema.features) if f.categories is not None and len(_common(world.X[:, j])) >= 2]
+    return [j for j, f in enumerate(world.schema.features) if f.categories is not None and len(_common(world, j)) >= 2]
 
 
+@cache
 def correlated(world: World) -> list[int]:
     """Numbers whose ranks go with another's by at least .3, on a sample."""
     sample = world.X[:: max(1, len(world.X) // 5000)]
@@ -52,7 +56,19 @@ def _ranks(values: Floats | Matrix) -> Floats:
     return order
 
 
-def _common(values: Matrix) -> Matrix:
+@cache
+def _spread(world: World, column: int) -> float:
+    return float(np.nanstd(world.X[:, column], dtype=np.float64))
+
+
+@cache
+def _middle(world: World, column: int) -> float:
+    return float(np.nanmean(world.X[:, column], dtype=np.float64))
+
+
+@cache
+def _common(world: World, column: int) -> Matrix:
+    values = world.X[:, column]
     present = values[~np.isnan(values)]
     kinds, counts = np.unique(present, return_counts=True)
     return np.asarray(kinds[counts >= 0.1 * len(values)])
@@ -60,14 +76,14 @@ def _common(values: Matrix) -> Matrix:
 
 def _shift(by: float) -> Spoil:
     def spoil(world: World, rows: Matrix, column: int, _: np.random.Generator) -> None:
-        rows[:, column] += np.float32(by * np.nanstd(world.X[:, column]))
+        rows[:, column] += np.float32(by * _spread(world, column))
 
     return spoil
 
 
 def _stretch(by: float) -> Spoil:
     def spoil(world: World, rows: Matrix, column: int, _: np.random.Generator) -> None:
-        middle = np.float32(np.nanmean(world.X[:, column]))
+        middle = np.float32(_middle(world, column))
         rows[:, column] = middle + (rows[:, column] - middle) * np.float32(by)
 
     return spoil
@@ -85,7 +101,7 @@ def _nulls(share: float) -> Spoil:
 
 
 def _vanish(world: World, rows: Matrix, column: int, rng: np.random.Generator) -> None:
-    common = _common(world.X[:, column])
+    common = _common(world, column)
     gone = rng.choice(common)
     others = common[common != gone]
     rows[rows[:, column] == gone, column] = rng.choice(others)
@@ -102,6 +118,7 @@ def _flip(_: World, rows: Matrix, column: int, __: np.random.Generator) -> None:
     rows[order, column] = rows[order[::-1], column]
 
 
+VANISH: Final = Change("a category vanishes", _vanish, categories, plain=True)
 CHANGES: Final = (
     Change("mean + 0.25 sd", _shift(0.25), numbers),
     Change("mean + 0.5 sd", _shift(0.5), numbers),
@@ -109,7 +126,7 @@ CHANGES: Final = (
     Change("spread x 0.7", _stretch(0.7), numbers),
     Change("another unit (x 1.6)", _unit, numbers, plain=True),
     Change("5 % more nulls", _nulls(0.05), numbers, plain=True),
-    Change("a category vanishes", _vanish, categories, plain=True),
+    VANISH,
     Change("3 % unknown categories", _unknown, categories),
     Change("correlations flip", _flip, correlated, plain=True),
 )

@@ -7,6 +7,7 @@ after it have the same law, and whatever is said to have changed has not.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,14 +28,17 @@ MEAN_RUN: Final = 3.0
 """Windows of one run, on average."""
 ROUNDS: Final = 60
 Indices = npt.NDArray[np.intp]
+Rows = tuple[Matrix, Matrix, Floats]
+"""Of one window: features, scores, labels."""
 
 WINDOW_ROWS: Final = {"flights": 0, "census": 500, "letter": 100, "diamonds": 250}
 """Rows of a window; 0: a day."""
 CACHE: Final = Path("var/data")
 
 
-class World(NamedTuple):
-    """A table, cut into windows."""
+@dataclass(frozen=True, eq=False)
+class World:
+    """A table, cut into windows. Each is itself alone, so that what is worked out of it can be kept by it."""
 
     name: str
     schema: FeatureSchema
@@ -43,6 +47,10 @@ class World(NamedTuple):
     """Of a model that was fitted on other rows."""
     y: Floats
     windows: list[Indices]
+
+    def rows(self, windows: Indices) -> list[Rows]:
+        """The rows of some windows, one after the other."""
+        return [(self.X[at], self.scores[at], self.y[at]) for at in (self.windows[window] for window in windows)]
 
 
 class Stream(NamedTuple):

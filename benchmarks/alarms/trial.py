@@ -1,94 +1,101 @@
-"""One stream, watched once: whether and when there was an alarm, and about what. Many of them, counted."""
+"""One stream, seen once by everybody: what Homeostat said in each window, and what the peers' alarms are made from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from benchmarks.alarms.changes import Change, flip_labels
-from benchmarks.alarms.detectors import LABEL, Alarm, Detector
-from benchmarks.alarms.streams import Indices, World, draw
-from cluster.schema import Floats, Matrix
+from benchmarks.alarms.changes import CHANGES, LABELS, VANISH, Change, flip_labels
+from benchmarks.alarms.columns import Columns
+from benchmarks.alarms.detectors import LABEL, Alarm, Ours
+from benchmarks.alarms.streams import Rows, World, draw
+from cluster.schema import Floats
 
-Rows = tuple[Matrix, Matrix, Floats]
-Make = Callable[[World, Sequence[Rows]], Detector]
-
-
-class Outcome(NamedTuple):
-    """The first alarm of a stream."""
-
-    at: int | None
-    """In which window; None: there was none."""
-    blamed: Alarm
-
-
-class Found(NamedTuple):
-    """One planted change."""
-
-    early: bool
-    """There was an alarm before the change."""
-    delay: int | None
-    """Windows from the change to the first alarm after it; 0: in the first window that has it. None where there was none."""
-    is_right: bool
-    """The column that changed was among at most two that were blamed."""
+REFERENCE: Final = 60
+HEALTHY: Final = 100
+BEFORE: Final = 20
+AFTER: Final = 50
+BUDGET: Final = 2000.0
+"""Windows to a false alarm: within 100 of them, the bound of the chance is then 5 %."""
+SEED: Final = 20261126
+Course = list[Alarm | None]
+"""The alarms of a stream, window after window."""
 
 
-def rows_of(world: World, window: int) -> Rows:
-    """The rows of one window."""
-    index = world.windows[window]
-    return world.X[index], world.scores[index], world.y[index]
+class Seen(NamedTuple):
+    """One stream."""
+
+    ours: Course
+    """Empty where Homeostat did not watch."""
+    far: Floats
+    """float64 (windows, features, 3), see `distances.FIGURES`."""
+    means: Floats
+    """float64 (reference and windows, features + 1), what ADWIN is told."""
 
 
-def watch(detector: Detector, windows: Sequence[Rows]) -> Outcome:
-    """Until the first alarm."""
-    for at, rows in enumerate(windows):
-        alarm = detector.look(*rows)
-        if alarm is not None:
-            return Outcome(at, alarm)
-    return Outcome(None, ())
+class Planted(NamedTuple):
+    """One stream in which something changes."""
+
+    change: Change
+    blame: str
+    """Who is to be blamed."""
+    seen: Seen
 
 
-def healthy(world: World, make: Make, *, reference: int, windows: int, rng: np.random.Generator) -> Outcome:
+def calibration(world: World, number: int) -> Seen:
+    """A healthy stream that is no other's: the peers' thresholds are learned from it."""
+    return _healthy(world, np.random.default_rng([SEED, 2, number]), is_watched=False)
+
+
+def healthy(world: World, number: int) -> Seen:
     """A stream in which nothing changes."""
-    stream = draw(world, reference=reference, healthy=windows, rng=rng)
-    return watch(make(world, _rows(world, stream.reference)), _rows(world, stream.healthy))
+    return _healthy(world, np.random.default_rng([SEED, 0, number]), is_watched=True)
 
 
-def planted(world: World, make: Make, change: Change, *, reference: int, before: int, after: int, rng: np.random.Generator) -> Found | None:
-    """A stream that changes after `before` windows; None where the world has no column of the kind."""
-    stream = draw(world, reference=reference, healthy=before + after, rng=rng)
-    columns = change.columns(world) if change.columns else [-1]
-    if not columns:
-        return None
-    column = int(rng.choice(columns))
-    whole = _rows(world, stream.healthy)
-    spoiled = whole[:before] + [
-        _spoil(world, rows, change, column, np.random.default_rng(rng.integers(1 << 30))) for rows in whole[before:]
-    ]
-    outcome = watch(make(world, _rows(world, stream.reference)), spoiled)
-    if outcome.at is None:
-        return Found(False, None, False)
-    name = world.schema.features[column].name if column >= 0 else LABEL
-    return Found(outcome.at < before, outcome.at - before, len(outcome.blamed) <= 2 and any(name in blamed for blamed in outcome.blamed))
+def _healthy(world: World, rng: np.random.Generator, *, is_watched: bool) -> Seen:
+    stream = draw(world, reference=REFERENCE, healthy=HEALTHY, rng=rng)
+    reference, windows = world.rows(stream.reference), world.rows(stream.healthy)
+    columns = Columns(world, reference)
+    ours = Ours(world, reference, threshold=BUDGET) if is_watched else None
+    said = [ours.look(*rows) for rows in windows] if ours else []
+    return Seen(said, columns.far(windows), np.concatenate([columns.means(reference), columns.means(windows)]))
 
 
-def _spoil(world: World, rows: Rows, change: Change, column: int, rng: np.random.Generator) -> Rows:
+def planted(world: World, number: int) -> Iterator[Planted]:
+    """One stream, changed in every way that the world's columns allow, after `BEFORE` windows."""
+    rng = np.random.default_rng([SEED, 1, number])
+    stream = draw(world, reference=REFERENCE, healthy=BEFORE + AFTER, rng=rng)
+    reference, windows = world.rows(stream.reference), world.rows(stream.healthy)
+    columns, ours = Columns(world, reference), Ours(world, reference, threshold=BUDGET)
+    said = [ours.look(*rows) for rows in windows[:BEFORE]]
+    clean = Seen(said, columns.far(windows), np.concatenate([columns.means(reference), columns.means(windows)]))
+    for place, change in enumerate((*CHANGES, LABELS)):
+        own = np.random.default_rng([SEED, 3, number, place])
+        options = change.columns(world) if change.columns else [-1]
+        if options:
+            column = int(own.choice(options))
+            spoiled = [spoil(world, rows, change, column, own) for rows in windows[BEFORE:]]
+            name = world.schema.features[column].name if column >= 0 else LABEL
+            yield Planted(change, name, _changed(clean, columns, ours.fork(), column, spoiled))
+
+
+def _changed(clean: Seen, columns: Columns, ours: Ours, column: int, spoiled: list[Rows]) -> Seen:
+    """Peers look at each column by itself: all but one are as they were."""
+    far, means = clean.far.copy(), clean.means.copy()
+    if column >= 0:
+        far[BEFORE:, column] = columns.far_in(column, spoiled)
+    means[REFERENCE + BEFORE :, column] = columns.means_in(column, spoiled)
+    return Seen(clean.ours + [ours.look(*rows) for rows in spoiled], far, means)
+
+
+def spoil(world: World, rows: Rows, change: Change, column: int, rng: np.random.Generator) -> Rows:
+    """A window as the change makes it; the scores stay those of the rows as they were."""
     matrix, scores, y = rows
     if column < 0:
         return matrix, scores, flip_labels(y, max(len(world.schema.label.classes or ()), 2), rng)
     matrix = matrix.copy()
-    seed = np.random.default_rng(column)  # which category vanishes is the same in every window
-    change.spoil(world, matrix, column, seed if change.name == "a category vanishes" else rng)
+    always_the_same = np.random.default_rng(column)  # which category vanishes
+    change.spoil(world, matrix, column, always_the_same if change is VANISH else rng)
     return matrix, scores, y
-
-
-def _rows(world: World, windows: Indices) -> list[Rows]:
-    return [rows_of(world, int(window)) for window in windows]
-
-
-def upper_bound(hits: int, of: int, *, confidence: float = 0.95) -> float:
-    """Clopper and Pearson's one-sided upper bound of a share."""
-    return 1.0 if hits >= of else float(stats.beta.ppf(confidence, hits + 1, of - hits))

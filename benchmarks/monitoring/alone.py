@@ -75,7 +75,7 @@ def evidently(folder: Path, categories: Sequence[str]) -> Cost:
         When its environment cannot be made, or it fails.
     """
     files = [str(folder / name) for name in ("reference.parquet", "rows.parquet")]
-    command = [environments.python("evidently"), "-m", "benchmarks.peers.evidently_drift", *files, str(watched.WINDOWS), *categories]
+    command = [environments.python("drift"), "-m", "benchmarks.peers.drift_evidently_files", *files, str(watched.WINDOWS), *categories]
     return msgspec.json.decode(run(command).splitlines()[-1], type=Cost)
 
 

@@ -2,7 +2,7 @@
 
 Prints the rows of all windows and the processor seconds as JSON. Reading the files is not in its time.
 
-python -m benchmarks.peers.evidently_drift REFERENCE.parquet ROWS.parquet WINDOWS CATEGORY...
+python -m benchmarks.peers.drift_evidently_files REFERENCE.parquet ROWS.parquet WINDOWS CATEGORY...
 """
 
 from __future__ import annotations
