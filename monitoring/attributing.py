@@ -33,7 +33,7 @@ FILES: Final[dict[Whose, str]] = {"xgboost": TREES, "student": STUDENT}
 _UNITS: Final = {"binary": "log odds", "multiclass": "margin, averaged over classes", "regression": "units of the label"}
 _ROWS: Final = (30, 200)
 """Of a block or a window: fewer say nothing, more cost too much."""
-_WINDOW_WORK: Final = 60_000
+_WINDOW_WORK: Final = 30_000
 _REFERENCE_WORK: Final = 900_000
 """Rows times trees: about as many seconds on one core as there are 150,000 in it, at depth 6."""
 _MOST_BLOCKS: Final = 120

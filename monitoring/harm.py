@@ -110,10 +110,13 @@ def by_column(
     """By blamed column, what the window would lose if nothing else had changed; nothing where the bundle does not keep it."""
     if learned is None:
         return {}
-    blamed = {
-        metric.column for metric in profile.metrics if metric.key in alarm.blamed and metric.column >= 0 and metric.kind != "association"
-    }
-    return {profile.columns[j].name: weigh(label, learned, sketcher, summary, j).change for j in sorted(blamed)}
+    return {profile.columns[j].name: weigh(label, learned, sketcher, summary, j).change for j in columns_of(alarm, profile)}
+
+
+def columns_of(alarm: Alarm, profile: Profile) -> list[int]:
+    """Places of the columns that an alarm blames; a pair of features that went together names none."""
+    told = [metric for metric in profile.metrics if metric.key in alarm.blamed and metric.kind != "association"]
+    return sorted({metric.column for metric in told if metric.column >= 0})
 
 
 def metric_of(label: Label) -> str:

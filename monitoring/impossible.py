@@ -56,9 +56,8 @@ class Rule(NamedTuple):
         """Rows that break it, of int64 (columns, 4) of a summary."""
         return int(quality[self.column, _COUNTED[self.fault]])
 
-    def broken(self, matrix: Matrix) -> npt.NDArray[np.intp]:
-        """Which encoded rows break it; float32 (n, features)."""
-        values = matrix[:, self.column]
+    def broken(self, values: Matrix) -> npt.NDArray[np.intp]:
+        """Which rows of its column, float32 (n,), break it."""
         limit = np.float32(self.limit)
         return np.flatnonzero({"below": values < limit, "above": values > limit, "unknown": values >= limit}[self.fault])
 
@@ -119,7 +118,7 @@ def firsts(rules: Sequence[Rule], quality: Counts, matrix: Matrix, rows: npt.NDA
     rows
         The rows that are meant.
     """
-    return {rule.name: requests.earliest(rows[rule.broken(matrix[rows])]) for rule in rules if rule.count(quality)}
+    return {rule.name: requests.earliest(rows[rule.broken(matrix[rows, rule.column])]) for rule in rules if rule.count(quality)}
 
 
 def merged(one: dict[str, First], other: dict[str, First]) -> dict[str, First]:

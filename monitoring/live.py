@@ -15,11 +15,11 @@ from cluster.settings import Settings
 from monitoring import behaviour, drift, estimate, gaps, reasons, sofar
 from monitoring.behaviour import Model
 from monitoring.brought import Brought
-from monitoring.collector import Rows, Window
 from monitoring.reach import Reach, reach_of
 from monitoring.reasons import Reasons
 from monitoring.said import Figure, Live
 from monitoring.view import View
+from monitoring.windows import Rows, Window
 
 _FEWEST_SAMPLED: Final = 30
 

@@ -37,7 +37,8 @@ REST: Final = 28
 """Windows for which a feature that was said to have changed stands, as an alarm does."""
 NOISE: Final = 0.1
 """Standard deviations that numbers are moved by, up or down."""
-LIME_ROWS: Final = 50
+NOISE_ROWS: Final = 50
+LIME_ROWS: Final = 30
 _MOST_TOLD: Final = 20
 _BLAME_SHARE: Final = 0.2
 _ORDER: Final = "rank correlation of features by size of contribution"
@@ -103,9 +104,11 @@ def explain(
     found = list[Figure]()
     try:
         if reasons.tells_drift:
-            told, live = _drift(reasons, rows, live, threshold=threshold)
+            few = rows[: reasons.attributions.rows]
+            seen = reasons.sizes(few)
+            told, live = _drift(reasons.attributions, seen, live, threshold=threshold)
             found += told
-            found.append(_noise(reasons, columns, rows, rng))
+            found.append(_noise(reasons, columns, few[:NOISE_ROWS], seen[:NOISE_ROWS], rng))
         if reasons.tells_trust:
             found += _trust(reasons, rows[:LIME_ROWS])
     except (BundleError, DataError, ScoringFailed) as error:
@@ -113,9 +116,7 @@ def explain(
     return found, live
 
 
-def _drift(reasons: Reasons, rows: Matrix, live: Live, *, threshold: float) -> tuple[list[Figure], Live]:
-    learned = reasons.attributions
-    seen = reasons.sizes(rows[: learned.rows])
+def _drift(learned: Attributions, seen: Floats, live: Live, *, threshold: float) -> tuple[list[Figure], Live]:
     beside = attribution.compare(learned.reference, seen)
     trails, e_values = advance(learned.reference.features, live.trails, learned, seen, limit=SAFETY * threshold)
     known = {change.feature: change for change in beside.changes}
@@ -177,12 +178,10 @@ class _Told(NamedTuple):
         )
 
 
-def _noise(reasons: Reasons, columns: list[Column], rows: Matrix, rng: np.random.Generator) -> Figure:
+def _noise(reasons: Reasons, columns: list[Column], rows: Matrix, seen: Floats, rng: np.random.Generator) -> Figure:
     """The same contributions of rows that are nearly the same."""
-    few = rows[: reasons.attributions.rows]
-    scales = [column.scale if column.type == "number" else 0.0 for column in columns[: few.shape[1]]]
-    moved = explanation.nudge(few, scales, size=NOISE, rng=rng)
-    found = explanation.stability(reasons.sizes(few), reasons.sizes(moved))
+    scales = [column.scale if column.type == "number" else 0.0 for column in columns[: rows.shape[1]]]
+    found = explanation.stability(seen, reasons.sizes(explanation.nudge(rows, scales, size=NOISE, rng=rng)))
     what = f"{_ORDER}, of a row and of the same row with every number moved by about a tenth of a deviation"
     return _steady("noise_agreement", what, found)
 

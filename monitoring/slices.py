@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -81,3 +81,8 @@ def _listed(j: int, codes: tuple[float, ...], is_turned: bool, matrix: Matrix) -
 def _between(j: int, low: float, high: float, with_missing: bool, matrix: Matrix) -> Flags:
     values = matrix[:, j]
     return np.asarray(((values > low) & (values <= high)) | (np.isnan(values) & with_missing))
+
+
+def flags(slices: Sequence[Slice], matrix: Matrix) -> Flags:
+    """Which rows of float32 (n, features) are of which slice, bool (n, slices)."""
+    return np.column_stack([slice_.holds(matrix) for slice_ in slices]) if slices else np.zeros((len(matrix), 0), np.bool_)

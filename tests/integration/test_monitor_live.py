@@ -17,6 +17,7 @@ from cluster.settings import Settings, parse
 from monitoring import verdicts
 from monitoring.core import MonitorCore
 from monitoring.exporter import Figures, Snapshot
+from monitoring.remembered import Remembered
 from tests.builders import make_graph
 from tests.unit.monitoring import world
 from tests.unit.monitoring.world import DAY, Stream
@@ -203,12 +204,13 @@ def test_everything_said_is_exported_with_bounded_labels(unfair):
     assert kinds <= {"feature_drift", "prediction_drift", "performance", "quality", "cascade"}
 
 
-def test_a_monitor_that_is_built_anew_remembers_what_it_had_seen(unfair, tmp_path):
-    core, _ = unfair
-    again = MonitorCore(core._settings, locate=core._locate)
-    again.poll()
-    assert again._live == core._live
-    assert again._live["1"].courses["so_far|brier"].windows == 30
+def test_a_monitor_that_is_built_anew_remembers_what_it_had_seen(unfair):
+    core, records = unfair
+    again = Remembered()
+    for record in records:
+        again.take(record)
+    assert again._live == core._remembered._live
+    assert again.live("1").courses["so_far|brier"].windows == 30
 
 
 def test_records_without_the_new_fields_are_still_read(tmp_path):

@@ -44,7 +44,7 @@ def test_a_reference_that_is_too_short_teaches_nothing() -> None:
 
 
 def test_more_trees_are_asked_about_fewer_rows() -> None:
-    assert [attributing._affordable(60_000, trees) for trees in (1, 300, 600, 10_000)] == [200, 200, 100, 30]
+    assert [attributing._affordable(30_000, trees) for trees in (1, 150, 300, 10_000)] == [200, 200, 100, 30]
 
 
 def test_sizes_of_several_classes_are_averaged() -> None:

@@ -210,7 +210,7 @@ def test_rows_are_let_go_when_their_performance_has_been_judged(world):
     core.poll()
     held = {k.start / DAY for k in core._collector.labels}
     assert held == {38, 39}
-    assert len(core._collector._places) <= len(LIVE) * 6
+    assert core._collector.held <= len(LIVE) * 6
 
 
 # Audits

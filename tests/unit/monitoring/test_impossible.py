@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -99,8 +99,16 @@ def test_what_the_training_rows_held_too_is_told_and_is_no_finding() -> None:
     assert "so were 1.00% of the training rows" in figure.message
 
 
+class Watched(NamedTuple):
+    """A monitor that has judged, its log, and another that begins then."""
+
+    core: MonitorCore
+    log: list[verdicts.WindowVerdicts]
+    again: MonitorCore
+
+
 @pytest.fixture
-def watched(tmp_path: Path) -> tuple[MonitorCore, list[verdicts.WindowVerdicts]]:
+def watched(tmp_path: Path) -> Watched:
     """Two days of rows; one of the first has a carrier that is not listed, two of the second miles that cannot be; a third of few rows."""
     chosen = settings(tmp_path / "var")
     clock = itertools.count(1_800_000_000 * 10**9)
@@ -116,11 +124,11 @@ def watched(tmp_path: Path) -> tuple[MonitorCore, list[verdicts.WindowVerdicts]]
     journal(writer, STREAM, range(34, 35), label=False)
     core = MonitorCore(chosen, locate=lambda _: pointer)
     core.poll()
-    return core, verdicts.read(chosen.places.verdicts("trips"))
+    return Watched(core, verdicts.read(chosen.places.verdicts("trips")), MonitorCore(chosen, locate=lambda _: pointer))
 
 
 def test_impossible_values_are_verdicts_of_their_window_however_few_its_rows(watched) -> None:
-    core, log = watched
+    core, log, _ = watched
     found = {int(r.window_start / DAY): r for r in log if r.look == "drift"}
     told = {day: [(v.name, round(v.value * v.rows), v.alarm) for v in r.verdicts if v.kind == "data_quality"] for day, r in found.items()}
     assert told == {
@@ -137,15 +145,14 @@ def test_impossible_values_are_verdicts_of_their_window_however_few_its_rows(wat
 
 
 def test_a_rebuilt_monitor_tells_the_same_and_nobody_is_told_twice(watched) -> None:
-    core, log = watched
-    again = MonitorCore(core._settings, locate=core._locate)
+    core, log, again = watched
     again.poll()
     assert again.status() == core.status()
     assert again.told == core.told == [record for record in log if record.news]
 
 
 def test_the_webhook_says_which_feature_and_how(watched) -> None:
-    core, _ = watched
+    core, _, _ = watched
     sent = message(core.told[1])
     [alert] = sent["alerts"]
     assert alert["labels"] == sent["commonLabels"]

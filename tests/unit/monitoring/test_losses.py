@@ -30,7 +30,7 @@ def rows(rng: np.random.Generator, n: int, *, shift: float = 0.0, missing: float
 
 def reference(rng: np.random.Generator, *, missing: float = 0.0) -> tuple[Profile, Losses]:
     X, scores, y = rows(rng, DAYS * ROWS, missing=missing)
-    times: Floats = np.repeat(np.arange(DAYS), ROWS) * DAY + 1.0
+    times = (np.repeat(np.arange(DAYS), ROWS) * DAY + 1.0).astype(np.float64)
     profile = build_profile(SCHEMA, X, scores, times, y, window=dt.timedelta(days=1))
     found = losses.learn(profile, LABEL, X, scores, y)
     assert found is not None
