@@ -21,7 +21,9 @@ FEWEST_BLOCKS: Final = 8
 _MOST_SHARES: Final = 8  # a column's largest categories
 _PAIRS_PER_COLUMN: Final = 3
 _LEAST_CORRELATION: Final = 0.1
-_SPREAD_VARIANCE: Final = 2.0  # of a squared standard normal score
+_FAULTS: Final = ("missing", "unknown", "outside")
+"""These come row by row; levels and shares may follow a timetable, with less noise than by lot."""
+_SPREAD_VARIANCE: Final = 2.0  # of the logarithm of a variance of n normal figures, times n
 
 
 class Usual(Record, frozen=True, kw_only=True):
@@ -126,7 +128,7 @@ def learn_usual(
         mean=[c.mean for _, c in both],
         between=[c.between for _, c in both],
         within=[c.within for _, c in both],
-        start=learn(table, np.array([c.floor for _, c in both])),
+        start=learn(table, np.array([c.floor for _, c in both]), np.array([c.floor if a.what in _FAULTS else 0.0 for a, c in both])),
     )
 
 
