@@ -19,6 +19,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,7 @@ from cluster.schema import Floats
 from monitoring import agreement
 from monitoring.agreement import Audits, Promise, Watch
 from monitoring.evidence import Flags, Memory, Packed, pack, unpack
+from monitoring.held import Same
 from monitoring.profile import Profile
 from monitoring.statistic import Reference
 from monitoring.usual import Usual
@@ -116,7 +118,7 @@ def weights_of(profile: Profile, promise: Promise | None = None) -> dict[str, fl
 
 def total(profile: Profile, state: State, promise: Promise | None = None) -> float:
     """The evidence that is held against the threshold."""
-    test = _Test(profile.usual, weights_of(profile, promise))
+    test = _test(Same(profile), promise)
     return sum(test.parts(test.recall(state.memory), promise, state.watch).values())
 
 
@@ -129,8 +131,7 @@ def judge(
     window alone: one day of snow is no lasting change. After an alarm every detector begins anew and the blamed ones rest for 28 windows, so
     that a lasting change is told again, but not every week.
     """
-    weights = weights_of(profile, promise)
-    test = _Test(profile.usual, weights)
+    test = _test(Same(profile), promise)
     memory, e_values = test.advance(test.recall(state.memory), looks, window_start)
     watch, looks, promised = _audited(state.watch, looks, window_start=window_start, threshold=threshold)
     parts = test.parts(memory, promise, watch)
@@ -143,6 +144,11 @@ def judge(
     said = e_values | promised
     findings = [Finding(look, said[key], parts[key], key in blamed) for look in looks for key in [look.reference.key]]
     return State(memory=pack(memory), looks=state.looks + 1, alarms=state.alarms + bool(alarm), watch=watch), findings, alarm
+
+
+@lru_cache(maxsize=16)
+def _test(profile: Same[Profile], promise: Promise | None) -> _Test:
+    return _Test(profile.it.usual, weights_of(profile.it, promise))
 
 
 class _Test:

@@ -8,8 +8,11 @@ Each metric is compared with all that was seen of it before, the reference and t
     z_n = Phi^-1(F_df(T_n)) / sqrt(inefficiency)
 
 For normal figures whose memory is known, the z_n of a healthy stream are independent and standard normal whatever the reference's mean and
-variance are, so that a short reference costs power and not false alarms. Then exp(b z - b^2 / 2) is an e-value for every bet b. Each
-metric has bets on small and large changes, up and down, and each runs as a Shiryaev-Roberts e-detector (Shin, Ramdas & Rinaldo 2022):
+variance are, so that a short reference costs power and not false alarms. Then exp(b z - price) is an e-value for every bet b whose price is
+log E exp(b z): b^2 / 2 for normal figures, and more for figures that are skewed or seldom anything but nothing. So the price is what the bet would have won
+on the reference's own residuals, each compared with the others (a cumulant generating function estimated from a sample, as Duffield and others
+1995, "Entropy of ATM traffic streams"), and never less than b^2 / 2. Each metric has bets on small and large changes, up and down, and each
+runs as a Shiryaev-Roberts e-detector (Shin, Ramdas & Rinaldo 2022):
 
     M_n = (M_(n-1) + 1) * e_n,
 
@@ -17,12 +20,13 @@ whose mean after n healthy windows is at most n, whatever the dependence between
 begun, its weighted mean of window numbers dates the change (Shiryaev 1963: the posterior under a flat prior).
 
 Assumes that a window depends on the past through the one before it and, by `inefficiency`, a few more; memory and inefficiency are
-estimated and raised towards their upper bounds. Windows that come in runs much longer than the reference shows break it.
+estimated and raised towards their upper bounds. Windows that come in runs much longer than the reference shows break it, and so do events so
+rare that the reference has none of them.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +35,10 @@ from scipy.special import ndtri, stdtr
 from cluster.records import Record
 from cluster.schema import Floats
 
-BETS: Final = np.array([0.5, 1.0, 2.0])
+BETS: Final = np.array([0.5, 1.0, 1.5])
 """How far a changed metric is betted to lie from its past, in standard deviations of a window."""
+WAGERS: Final = np.concatenate([BETS, -BETS])
+"""Bets up, then the same down."""
 _MOST_Z: Final = 4.0
 """One window says no more than this: one day of snow is no lasting change."""
 _MOST_DF: Final = 10.0  # tails stay heavier than normal however long the reference is
@@ -61,6 +67,8 @@ class Start(Record, frozen=True, kw_only=True):
     """Residuals of the reference: how many, their mean, and the sum of squares around it."""
     last: list[float]
     """The reference's last figure."""
+    price: list[list[float]]
+    """What each bet costs, in the order of `WAGERS`: log of what it would have won a window on the reference."""
 
 
 class Memory(NamedTuple):
@@ -95,7 +103,7 @@ def unpack(packed: Packed, *, like: Memory) -> Memory:
     return Memory(*(np.frombuffer(data, dtype="<f8").reshape(field.shape) for data, field in zip(packed.fields, like, strict=True)))
 
 
-def learn(figures: Floats, sizes_floor: Floats) -> Start:
+def learn(figures: Floats, sizes_floor: Floats, noise: Floats) -> Start:
     """Learn from the reference's blocks.
 
     Parameters
@@ -104,42 +112,71 @@ def learn(figures: Floats, sizes_floor: Floats) -> Start:
         float64 (m, A), in order of time, standardised to about mean 0; NaN where a block says nothing of a metric.
     sizes_floor
         float64 (A,): the variance that a figure has by the number of its rows alone.
+    noise
+        float64 (A,), 0 to 1: how much of it is known to be independent from window to window; 0 where that is not known. Noise has no memory,
+        neither its own nor what the metrics share.
     """
-    columns = [_Course(figures[:, j][~np.isnan(figures[:, j])]) for j in range(figures.shape[1])]
+    columns = [_Course(figures[:, j][~np.isnan(figures[:, j])], float(noise[j])) for j in range(figures.shape[1])]
     shared = float(np.quantile([c.correlation for c in columns], _ALIKE)) if columns else 0.0
-    made = [_learned(course, shared, float(floor)) for course, floor in zip(columns, sizes_floor, strict=True)]
+    made = [_learned(course, shared * course.wandering, float(floor)) for course, floor in zip(columns, sizes_floor, strict=True)]
     return Start(**{name: [entry[name] for entry in made] for name in Start.__struct_fields__})
 
 
 class _Course:
-    """One metric on the reference."""
+    """One metric on the reference.
 
-    def __init__(self, figures: Floats) -> None:
+    `wandering` is the share of its variance that may have a memory: at most what is not noise, and a standard error of a variance.
+    """
+
+    def __init__(self, figures: Floats, noise: float) -> None:
         self.figures = figures
         m, around = len(figures), figures - figures.mean()
-        power = float(around @ around)
+        power = max(float(around @ around), m * noise)
         first = float(around[1:] @ around[:-1]) / power if power > 0 else 0.0
         self.correlation = first + (1 + 3 * first) / m if power > 0 else 0.0  # Kendall 1954: small samples show too little
         self.error = float(np.sqrt(max(1 - self.correlation**2, 0.0) / m)) if power > 0 else 0.0
+        self.wandering = min(1 - noise + float(np.sqrt(2 / m)), 1.0)
 
 
-def _learned(course: _Course, shared: float, floor: float) -> dict[str, float]:
+def _learned(course: _Course, shared: float, floor: float) -> dict[str, Any]:
     x, m = course.figures, len(course.figures)
     memory = min(max(course.correlation + _ERROR * course.error, shared, 0.0), _MOST_MEMORY) if course.error > 0 else 0.0
     residuals = x[1:] - memory * x[:-1]
     around = residuals - residuals.mean()
     inefficiency = _inefficiency(around)
     worth = m / min(max((1 + memory) / (1 - memory) * inefficiency, 1.0), m / 4)
+    df, floor = min(max(worth - 1, _FEWEST_DF), _MOST_DF), floor * max(1 - memory**2, 0.05)
     return {
         "memory": memory,
         "inefficiency": inefficiency,
-        "df": min(max(worth - 1, _FEWEST_DF), _MOST_DF),
-        "floor": floor * max(1 - memory**2, 0.05),
+        "df": df,
+        "floor": floor,
         "windows": float(len(residuals)),
         "mean": float(residuals.mean()),
         "squares": float(around @ around),
         "last": float(x[-1]),
+        "price": _price(_z(_left_out(around, inefficiency, floor), df, inefficiency)).tolist(),
     }
+
+
+def _left_out(around: Floats, inefficiency: float, floor: float) -> Floats:
+    """T of each residual, given as deviations from their mean, against all others."""
+    n = len(around)
+    own = around**2 * n / (n - 1)
+    variance = np.maximum(np.maximum(around @ around - own, 0.0) / (n - 2), max(floor, 1e-12))
+    return np.asarray(around * n / (n - 1) / np.sqrt(variance * (1 + inefficiency / (n - 1))))
+
+
+def _z(t: Floats, df: Floats | float, inefficiency: Floats | float) -> Floats:
+    chance = np.clip(stdtr(df, t), 1e-12, 1 - 1e-12)
+    return np.asarray(np.clip(ndtri(chance), -_MOST_Z, _MOST_Z) / np.sqrt(inefficiency))
+
+
+def _price(z: Floats) -> Floats:
+    """Log of the mean of exp(b z) for each wager b; a normal figure's mean counts as one window more."""
+    normal = WAGERS**2 / 2
+    won = (np.exp(WAGERS[:, None] * z).sum(axis=1) + np.exp(normal)) / (len(z) + 1)
+    return np.asarray(np.maximum(np.log(won), normal))
 
 
 def _inefficiency(around: Floats) -> float:
@@ -164,14 +201,14 @@ class Detectors:
 
     def __init__(self, start: Start, both_sides: Flags) -> None:
         self._start = {name: np.array(getattr(start, name)) for name in Start.__struct_fields__}
-        self._bets = np.concatenate([BETS, -BETS])
+        self._start["price"] = self._start["price"].reshape(-1, len(WAGERS))
         stakes = np.where(both_sides[:, None], 1.0, np.array([2.0] * len(BETS) + [0.0] * len(BETS)))
-        self._stakes: Floats = stakes / len(self._bets)
+        self._stakes: Floats = stakes / len(WAGERS)
 
     def begin(self) -> Memory:
         """Nothing has been seen since the reference."""
         s, metrics = self._start, len(self._start["windows"])
-        empty = np.zeros((metrics, len(self._bets)))
+        empty = np.zeros((metrics, len(WAGERS)))
         return Memory(s["windows"], s["mean"], s["squares"], s["last"], np.zeros(metrics), empty, empty, empty)
 
     def advance(self, memory: Memory, figures: Floats, number: float) -> tuple[Memory, Floats]:
@@ -185,7 +222,7 @@ class Detectors:
         seen = ~np.isnan(figures)
         z, residuals = self._surprise(memory, np.where(seen, figures, 0.0))
         awake = seen & (memory.rest <= 0)
-        factors = np.where(awake[:, None], np.exp(self._bets * z[:, None] - self._bets**2 / 2), 1.0)
+        factors = np.where(awake[:, None], np.exp(WAGERS * z[:, None] - self._start["price"]), 1.0)
         new = np.where(awake[:, None], 1.0, 0.0)
         evidence = np.minimum((memory.evidence + new) * factors, _LARGEST)
         dated = np.minimum((memory.dated + new * number) * factors, _LARGEST * (number + 1))
@@ -220,9 +257,7 @@ class Detectors:
         s = self._start
         residuals = figures - s["memory"] * memory.last
         t = (residuals - memory.mean) / np.sqrt(self._variance(memory) * (1 + s["inefficiency"] / memory.windows))
-        chance = np.clip(stdtr(s["df"], t), 1e-12, 1 - 1e-12)
-        z: Floats = np.clip(ndtri(chance), -_MOST_Z, _MOST_Z) / np.sqrt(s["inefficiency"])
-        return z, residuals
+        return _z(t, s["df"], s["inefficiency"]), residuals
 
     def _learn(self, memory: Memory, residuals: Floats, seen: Flags) -> tuple[Floats, Floats, Floats]:
         """One more residual each (Welford 1962)."""

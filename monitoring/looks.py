@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from cluster.schema import Floats, Label, Matrix
 from monitoring import performance
 from monitoring.agreement import Audits, Promise
 from monitoring.drift import Look
+from monitoring.held import Same
 from monitoring.panel import Panel
 from monitoring.profile import Profile, rate_of
 from monitoring.sketches import Sketcher, Summary
@@ -24,7 +26,7 @@ def drift_looks(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_r
     A column with fewer than `min_rows` present values says nothing about its distribution.
     """
     usual = profile.usual
-    measured = Panel(usual.aspects, sketcher).measure(summary, fewest=min_rows)
+    measured = _panel(Same(usual), sketcher).measure(summary, fewest=min_rows)
     aspects = _by_key(usual, usual.standardise(measured))
     looks = []
     for reference in profile.metrics:
@@ -36,6 +38,11 @@ def drift_looks(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_r
         elif reference.kind != "performance" and sketcher.cells_of(summary, reference.column).sum() >= min_rows:
             looks.append(_distance(profile, reference, sketcher, summary, figures))
     return looks
+
+
+@lru_cache(maxsize=16)
+def _panel(usual: Same[Usual], sketcher: Sketcher) -> Panel:
+    return Panel(usual.it.aspects, sketcher)
 
 
 def _by_key(usual: Usual, figures: Floats) -> dict[str, dict[int, float]]:

@@ -1,7 +1,8 @@
 """What is tested of a window: levels, spreads, shares of categories, faults and joint moments, from its summary to figures. Pure.
 
 Every figure is brought to a scale on which its noise is known, so that windows of few rows and of many compare: shares by the arcsine of
-their square root (variance 1/4n), correlations by Fisher's z (1/n). Knows no past and no evidence.
+their square root (variance 1/4n), correlations by Fisher's z (1/n), spreads by the logarithm of the variance within the window (2/n), around the
+window's own level: days whose level wanders are not wider days. Knows no past and no evidence.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _BY_COLUMN: Final[tuple[What, ...]] = ("level", "spread", "share", "missing", "u
 ARCSINE_VARIANCE: Final = 0.25
 Index = npt.NDArray[np.intp]
 _NEAR_ONE: Final = 0.98  # a correlation nearer to 1 is as near as this
+_LEAST_VARIANCE: Final = 0.01  # a tenth of the reference's standard deviation: windows narrower than that are alike
 
 
 class Aspect(Record, frozen=True, kw_only=True):
@@ -82,10 +84,13 @@ class Panel:
 
     def _moments(self, summary: Summary, present: Counts, figures: Floats) -> None:
         sums, products = summary.moments[0, 1:] / SCORE_UNIT, summary.moments[1:, 1:] / SCORE_UNIT**2
+        counted = np.maximum(present, 1)
+        level = sums / counted
+        spread = np.log(np.maximum(products.diagonal() / counted - level**2, 0.0) + _LEAST_VARIANCE)
         at = self._places["level"]
-        figures[at] = sums[self._columns[at]] / np.maximum(present[self._columns[at]], 1)
+        figures[at] = level[self._columns[at]]
         at = self._places["spread"]
-        figures[at] = products.diagonal()[self._columns[at]] / np.maximum(present[self._columns[at]], 1)
+        figures[at] = spread[self._columns[at]]
         at, n = self._places["joint"], max(summary.rows, 1)
         a, b = self._columns[at], self._others[at]
         mean = sums / n

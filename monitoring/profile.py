@@ -25,7 +25,7 @@ from monitoring.sketches import ABOVE, BELOW, MISSING, MOST_SCORE, UNKNOWN, Colu
 from monitoring.statistic import MetricKind, Reference, between_blocks, collapse, deviations, fit_baseline, inefficiency
 from monitoring.usual import Given, Usual, aspects_of, learn_usual
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _BINS: Final = 16
 _FEWEST_BLOCKS: Final = 8
 _USUAL_BLOCKS: Final = 40

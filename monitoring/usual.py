@@ -6,6 +6,7 @@ Owns which aspects a profile's columns have. `monitoring.panel` measures them, `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from cluster.records import Record
 from cluster.schema import Floats
 from monitoring.evidence import Detectors, Start, learn
+from monitoring.held import Same
 from monitoring.panel import ARCSINE_VARIANCE, Aspect, Measured, Panel
 from monitoring.sketches import SCORE_UNIT, Column, Sketcher, Summary
 
@@ -21,7 +23,9 @@ FEWEST_BLOCKS: Final = 8
 _MOST_SHARES: Final = 8  # a column's largest categories
 _PAIRS_PER_COLUMN: Final = 3
 _LEAST_CORRELATION: Final = 0.1
-_SPREAD_VARIANCE: Final = 2.0  # of a squared standard normal score
+_FAULTS: Final = ("missing", "unknown", "outside")
+"""These come row by row; levels and shares may follow a timetable, with less noise than by lot."""
+_SPREAD_VARIANCE: Final = 2.0  # of the logarithm of a variance of n normal figures, times n
 
 
 class Usual(Record, frozen=True, kw_only=True):
@@ -41,8 +45,14 @@ class Usual(Record, frozen=True, kw_only=True):
 
     def standardise(self, measured: Measured) -> Floats:
         """How far a window is from the mean, in standard deviations of a window of its size: float64 (A,)."""
-        noise = np.array(self.within) / np.maximum(measured.rows, 1)
-        return np.asarray((measured.figures - np.array(self.mean)) / np.sqrt(np.maximum(np.array(self.between) + noise, 1e-12)))
+        mean, between, within = _arrays(Same(self))
+        noise = within / np.maximum(measured.rows, 1)
+        return np.asarray((measured.figures - mean) / np.sqrt(np.maximum(between + noise, 1e-12)))
+
+
+@lru_cache(maxsize=16)
+def _arrays(usual: Same[Usual]) -> tuple[Floats, Floats, Floats]:
+    return np.array(usual.it.mean), np.array(usual.it.between), np.array(usual.it.within)
 
 
 def aspects_of(columns: Sequence[Column], sketcher: Sketcher, whole: Summary) -> list[Aspect]:
@@ -126,7 +136,7 @@ def learn_usual(
         mean=[c.mean for _, c in both],
         between=[c.between for _, c in both],
         within=[c.within for _, c in both],
-        start=learn(table, np.array([c.floor for _, c in both])),
+        start=learn(table, np.array([c.floor for _, c in both]), np.array([c.floor if a.what in _FAULTS else 0.0 for a, c in both])),
     )
 
 

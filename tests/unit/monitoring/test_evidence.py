@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from monitoring.evidence import Detectors, Memory, learn, pack, unpack
+from monitoring.evidence import WAGERS, Detectors, Memory, learn, pack, unpack
 
 
 def course(rng: np.random.Generator, windows: int, metrics: int, *, memory: float = 0.0) -> np.ndarray:
@@ -15,7 +15,9 @@ def course(rng: np.random.Generator, windows: int, metrics: int, *, memory: floa
 
 def watch(figures: np.ndarray, reference: int, *, both: bool = True) -> tuple[Detectors, Memory, np.ndarray]:
     """The detectors after all windows, and the evidence after each."""
-    detectors = Detectors(learn(figures[:reference], np.zeros(figures.shape[1])), np.full(figures.shape[1], both))
+    detectors = Detectors(
+        learn(figures[:reference], np.zeros(figures.shape[1]), np.zeros(figures.shape[1])), np.full(figures.shape[1], both)
+    )
     memory, course = detectors.begin(), []
     for number, window in enumerate(figures[reference:]):
         memory, _ = detectors.advance(memory, window, float(number))
@@ -27,7 +29,7 @@ def watch(figures: np.ndarray, reference: int, *, both: bool = True) -> tuple[De
 @pytest.mark.parametrize("reference", [12, 60])
 def test_healthy_windows_earn_an_e_value_of_at_most_one_however_short_the_reference(memory, reference):
     figures = 7 + 3 * course(np.random.default_rng(reference), reference + 40, 4000, memory=memory)
-    detectors = Detectors(learn(figures[:reference], np.zeros(4000)), np.full(4000, True))
+    detectors = Detectors(learn(figures[:reference], np.zeros(4000), np.zeros(4000)), np.full(4000, True))
     kept, earned = detectors.begin(), []
     for number, window in enumerate(figures[reference:]):
         kept, e_values = detectors.advance(kept, window, float(number))
@@ -57,6 +59,16 @@ def test_a_lasting_change_is_found_and_dated_and_a_fall_counts_only_where_both_s
     assert np.mean((rises >= 1e4).any(axis=0)) < 0.02
 
 
+def test_noise_of_rows_has_no_memory_that_other_metrics_could_lend_it():
+    figures = course(np.random.default_rng(13), 60, 40, memory=0.8)
+    figures[:, 0] = np.random.default_rng(14).standard_normal(60)
+    lent = learn(figures, np.zeros(40), np.zeros(40)).memory
+    alone = learn(figures, np.zeros(40), np.array([1.0] + [0.0] * 39)).memory
+    assert lent[0] > 0.7
+    assert alone[0] < 0.4
+    assert alone[1:] == lent[1:]
+
+
 def test_one_wild_window_is_no_change():
     figures = course(np.random.default_rng(7), 80, 50)
     figures[70] = 50.0
@@ -66,15 +78,33 @@ def test_one_wild_window_is_no_change():
 
 def test_residuals_are_compared_by_student_t_with_all_before_them():
     figures = np.array([[0.0], [1.0], [-1.0], [0.5], [-0.5], [2.0], [-2.0], [0.0], [1.0], [-1.0]])
-    start = learn(figures, np.zeros(1))
+    start = learn(figures, np.zeros(1), np.zeros(1))
     assert start.memory == [0.0] or start.memory[0] > 0
     detectors = Detectors(start, np.array([True]))
     _, e_values = detectors.advance(detectors.begin(), np.array([3.0]), 0.0)
     residuals = figures[1:, 0] - start.memory[0] * figures[:-1, 0]
     t = (3.0 - start.memory[0] * -1.0 - residuals.mean()) / np.sqrt(residuals.var(ddof=1) * (1 + start.inefficiency[0] / 9))
     z = min(stats.norm.ppf(stats.t.cdf(t, start.df[0])), 4.0) / np.sqrt(start.inefficiency[0])
-    bets = np.array([0.5, 1.0, 2.0, -0.5, -1.0, -2.0])
-    assert e_values[0] == pytest.approx(np.mean(np.exp(bets * z - bets**2 / 2)))
+    assert e_values[0] == pytest.approx(np.mean(np.exp(WAGERS * z - np.array(start.price[0]))))
+
+
+@pytest.mark.parametrize("reference", [24, 60])
+def test_a_bet_on_rare_and_large_events_pays_what_they_cost(reference):
+    """Figures that are about 0 in nine windows of ten; at the price of normal figures twice as many reach the threshold."""
+    rng = np.random.default_rng(11)
+    figures = (rng.random((reference + 100, 1000)) < 0.1) * rng.exponential(1.0, (reference + 100, 1000))
+    figures += 0.03 * rng.standard_normal(figures.shape)
+    _, _, evidence = watch(figures / figures[:reference].std(axis=0), reference)
+    assert np.mean((evidence >= 300).any(axis=0)) <= 0.06
+
+
+def test_a_bet_costs_what_it_would_have_won_on_the_reference_and_never_less_than_on_normal_figures():
+    rng = np.random.default_rng(12)
+    figures = np.column_stack([rng.standard_normal(60), rng.exponential(1.0, 60) ** 2])
+    normal, skewed = (np.array(price) for price in learn(figures, np.zeros(2), np.zeros(2)).price)
+    assert (normal >= WAGERS**2 / 2).all()
+    assert skewed[2] > normal[2] + 0.1
+    assert skewed[5] == pytest.approx(1.5**2 / 2)
 
 
 def test_a_window_that_says_nothing_of_a_metric_leaves_it_as_it_was():
@@ -109,6 +139,6 @@ def test_a_memory_survives_being_packed():
 
 
 def test_a_metric_that_never_varied_is_credited_with_the_noise_of_its_rows():
-    detectors = Detectors(learn(np.zeros((30, 1)), np.array([1.0])), np.array([True]))
+    detectors = Detectors(learn(np.zeros((30, 1)), np.array([1.0]), np.array([1.0])), np.array([True]))
     _, e_values = detectors.advance(detectors.begin(), np.array([1.0]), 0.0)
     assert e_values[0] < 2.0

@@ -39,9 +39,17 @@ def test_levels_spreads_shares_and_correlations_are_those_of_the_rows():
     matrix = rows()
     found = measure(matrix)
     assert found["feature_drift:a", "level"] == pytest.approx(matrix[:, 0].mean(), abs=0.002)
-    assert found["feature_drift:a", "spread"] == pytest.approx((matrix[:, 0] ** 2).mean(), abs=0.005)
+    assert found["feature_drift:a", "spread"] == pytest.approx(np.log(matrix[:, 0].var() + 0.01), abs=0.005)
     assert np.sin(found["feature_drift:c", "share"]) ** 2 == pytest.approx(matrix[:, 2].mean(), abs=0.001)
     assert np.tanh(found["association:a and b", "joint"]) == pytest.approx(stats.pearsonr(matrix[:, 0], matrix[:, 1]).statistic, abs=0.002)
+
+
+def test_a_window_whose_level_moved_is_not_wider():
+    matrix = np.clip(rows() / 4, -0.9, 0.9)
+    moved = matrix + np.array([1.0, 0.0, 0.0], dtype=np.float32)
+    moved[:, 2] = matrix[:, 2] = 0.0
+    assert measure(moved)["feature_drift:a", "level"] > measure(matrix)["feature_drift:a", "level"] + 0.9
+    assert measure(moved)["feature_drift:a", "spread"] == pytest.approx(measure(matrix)["feature_drift:a", "spread"], abs=0.05)
 
 
 def test_faults_are_shares_of_all_rows():
