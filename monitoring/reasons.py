@@ -37,8 +37,8 @@ REST: Final = 28
 """Windows for which a feature that was said to have changed stands, as an alarm does."""
 NOISE: Final = 0.1
 """Standard deviations that numbers are moved by, up or down."""
-NOISE_ROWS: Final = 50
-LIME_ROWS: Final = 30
+NOISE_ROWS: Final = 30
+LIME_ROWS: Final = 15
 _MOST_TOLD: Final = 20
 _BLAME_SHARE: Final = 0.2
 _ORDER: Final = "rank correlation of features by size of contribution"

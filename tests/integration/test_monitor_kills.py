@@ -77,7 +77,10 @@ class Traffic:
 
     def _predict(self, rows: slice, day: int) -> None:
         version = "2" if day >= 42 and self._rng.random() < (0.5 if day < 45 else 0.95) else "1"
-        request = self._writer().append(prediction(self._stream, rows, version=version))
+        sent = prediction(self._stream, rows, version=version)
+        if self._rng.random() < 0.1:
+            sent.columns["miles"][int(self._rng.integers(len(sent.event_times)))] = 99.0  # beyond the range of the YAML
+        request = self._writer().append(sent)
         self._waiting.append((request, rows))
         if self._rng.random() < 0.3:
             self._writer().append(audit(request, self._stream, rows, [0], differ=int(self._rng.integers(2))))
@@ -162,7 +165,7 @@ def held(core: MonitorCore) -> dict[Any, Any]:
         assert window.sample is not None
         summary, sample = window.summary, window.sample
         sketches = [a.tobytes() for a in (summary.cells, summary.quality, summary.sums, sample.marks, sample.matrix, sample.scores)]
-        found["drift", key] = (window.rows, window.by_ensemble, summary.rows, sketches, collector.audits.get(key))
+        found["drift", key] = (window.rows, window.by_ensemble, summary.rows, sketches, window.firsts, collector.audits.get(key))
     for key, window in collector.labels.items():
         rows = collector.rows_of(key, "performance")
         assert rows is not None
@@ -206,7 +209,9 @@ def test_killed_fifty_times_the_monitor_says_to_the_bit_what_an_offline_recount_
     once, log_once = offline(tmp_path / "copy", chosen, pointers)
     assert judged_by_the_killed > 10  # they did something before they died
     assert log == log_once
-    assert {verdict.kind for record in log for verdict in record.verdicts} >= {"stability", "attribution", "explanation"}
+    assert {verdict.kind for record in log for verdict in record.verdicts} >= {"stability", "attribution", "explanation", "data_quality"}
+    assert last.told == once.told
+    assert any(record.news for record in log)
     assert last.status() == once.status()
     assert held(last) == held(once)
 
