@@ -57,7 +57,7 @@ def lines(case: str, label: Label, y: Floats, contenders: Sequence[Contender]) -
 def _figures(label: Label, y: Floats, scores: Matrix) -> dict[str, float]:
     found = measure(label, y, scores)
     if label.task == "regression":
-        found = {**found, "concordance": concordance(y, scores[:, 0])}
+        found = {**found, "concordance": concordance(y, scores[:, 0].astype(np.float64))}
     return {name: found[name] for name in SHOWN[label.task] if name in found}
 
 
