@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -47,28 +47,18 @@ class Encoder:
         if not schema.is_frozen:
             raise DataError("the schema has categories or classes that are not known yet; freeze it over a training table first")
         self.schema = schema
-        self._codes = {
-            f.name: {category: float(code) for code, category in enumerate(f.categories)}
-            for f in schema.features
-            if f.categories is not None
-        }
-        self._order = tuple((name, codes, float(len(codes or ()))) for name, codes in ((n, self._codes.get(n)) for n in schema.names))
+        self._order = tuple((f.name, None if f.categories is None else _Codes(f.categories)) for f in schema.features)
 
     def columns(self, columns: Columns) -> Matrix:
         """Encode Python columns, each of n values; returns float32 of shape (n, features)."""
         n = len(columns[self._order[0][0]])
         if n == 1:  # most requests; a list of a row costs a sixth of 24 assignments to a matrix's columns
-            row = [columns[name][0] if codes is None else _code(columns[name][0], codes, unknown) for name, codes, unknown in self._order]
+            row = [columns[name][0] if codes is None else codes[columns[name][0]] for name, codes in self._order]
             return np.array([row], dtype=np.float32)
-        matrix = np.empty((n, len(self.schema.features)), dtype=np.float32)
-        for j, feature in enumerate(self.schema.features):
-            values = columns[feature.name]
-            codes = self._codes.get(feature.name)
-            if codes is None:
-                matrix[:, j] = values  # numpy reads None as NaN
-            else:
-                unknown = float(len(codes))
-                matrix[:, j] = [_code(value, codes, unknown) for value in values]
+        matrix = np.empty((n, len(self._order)), dtype=np.float32)
+        for j, (name, codes) in enumerate(self._order):
+            values = columns[name]
+            matrix[:, j] = np.fromiter(values if codes is None else map(codes.__getitem__, values), np.float32, n)  # None is read as NaN
         return matrix
 
     def table(self, table: pa.Table) -> Matrix:
@@ -95,6 +85,13 @@ class Encoder:
         return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.float32)
 
 
-def _code(value: Scalar, codes: Mapping[str, float], unknown: float) -> float:
-    text = value if isinstance(value, str) else canonical(value)
-    return math.nan if text is None else codes.get(text, unknown)
+class _Codes(dict[Scalar, float]):
+    """Codes by text. What is no text is looked up by its text each time: 1 and True are the same key and not the same category."""
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        super().__init__({category: float(code) for code, category in enumerate(categories)})
+        self._unknown = float(len(categories))
+        self[None] = math.nan
+
+    def __missing__(self, value: Scalar) -> float:
+        return self._unknown if isinstance(value, str) else self.get(canonical(value), self._unknown)

@@ -214,7 +214,9 @@ class Tail:
         return digest
 
     def _frames(self, path: Path, data: bytes, at: int, base: int, digest: bytes) -> Iterator[Entry]:
-        self._at[path.name] = (base + at, digest)
+        name, segment = path.name, path.stem
+        writer = segment.partition("-")[0]
+        self._at[name] = (base + at, digest)
         while at + FRAME_OVERHEAD <= len(data):
             magic, kind, _, rows, length, offset, received_ns = _HEAD.unpack_from(data, at)
             body_at = at + FRAME_OVERHEAD
@@ -231,9 +233,9 @@ class Tail:
                 raise JournalCorrupt(f"journal segment '{path}' was altered at byte {base + at}: its hash chain is broken")
             digest = expected
             at = body_at + length
-            self._at[path.name] = (base + at, digest)
-            self._ends[path.stem.partition("-")[0]] = digest
-            yield Entry(f"{path.stem}-{offset:x}", _KINDS[kind], rows, received_ns, body)
+            self._at[name] = (base + at, digest)
+            self._ends[writer] = digest
+            yield Entry(f"{segment}-{offset:x}", _KINDS[kind], rows, received_ns, body)
 
 
 def _read(path: Path, position: int, most_bytes: int) -> bytes:

@@ -28,6 +28,7 @@ _UNIT: Final = 1 << 16  # steps a standard deviation: sums are kept as integers
 _MOST: Final = float(1 << 20)  # standard deviations; 2**27 rows of it still fit 64 bits
 SCORE_UNIT: Final = 32  # steps of a score that is 1
 MOST_SCORE: Final = 3.0
+_FEW_EDGES: Final = 64
 _CHUNK: Final = 16_384  # rows at a time: the scores of a chunk stay in the processor's cache
 
 
@@ -172,7 +173,7 @@ class Sketcher:
     def _number(self, index: int, values: Matrix, into: Summary) -> Cells:
         column = self.columns[index]
         missing = np.isnan(values)
-        cells = np.searchsorted(self._edges[index], values, side="right")
+        cells = _cells(self._edges[index], values)
         cells[missing] = column.cells
         counts = np.bincount(cells, minlength=column.cells + 1)
         into.cells[self._slices[index]] = counts[:-1]
@@ -193,6 +194,17 @@ class Sketcher:
         into.quality[index, UNKNOWN] = counts[known]
         into.quality[index, MISSING] = counts[known + 1]
         return codes
+
+
+def _cells(edges: Matrix, values: Matrix) -> Cells:
+    """How many edges are not above each value; a missing value is in cell 0. Few edges are counted one by one, which costs a seventh of a search."""
+    if len(edges) > _FEW_EDGES:
+        return np.searchsorted(edges, values, side="right")
+    found, is_reached = np.zeros(len(values), np.uint8), np.empty(len(values), np.bool_)
+    for edge in edges:
+        np.greater_equal(values, edge, out=is_reached)
+        found += is_reached.view(np.uint8)
+    return found.astype(np.intp)
 
 
 def _lines(column: Column) -> tuple[Floats, Floats | None]:

@@ -74,6 +74,15 @@ def test_an_unknown_category_has_the_code_after_the_last_and_a_missing_one_is_na
     np.testing.assert_array_equal(matrix, np.array([[1, 2.5, 3], [np.nan, np.nan, np.nan]], dtype=np.float32))
 
 
+@given(st.lists(st.sampled_from(["1", "true", "ZZ", 1, 1.0, 0, 7, True, False, None, math.nan, 1.5]), min_size=1))
+def test_a_category_is_told_by_its_text_whatever_came_before_it(values: list[Any]) -> None:
+    known = ("1", "true", "1.5")
+    found = Encoder(schema_of(known)).columns({"x": [0.0] * len(values), "c": values})[:, 1]
+    texts = [canonical(value) for value in values]
+    expected = [math.nan if text is None else known.index(text) if text in known else len(known) for text in texts]
+    np.testing.assert_array_equal(found, np.array(expected, dtype=np.float32))
+
+
 def test_an_encoder_wants_a_frozen_schema() -> None:
     with pytest.raises(DataError, match="freeze it over a training table first"):
         Encoder(make_schema(features=(Feature(name="carrier", type="category"),)))

@@ -52,6 +52,15 @@ def test_counts_equal_a_count_by_hand(rows):
     assert SKETCHER.cells_of(summary, 0).tolist() == by_hand.tolist()
 
 
+@pytest.mark.parametrize("edges", [[-1.0, 0.0, 0.5], [x / 8 for x in range(100)]], ids=["few", "many"])
+def test_a_value_is_in_the_cell_that_a_search_finds(edges):
+    at = np.array([*edges, 1e30, -1e30, -0.0], dtype=np.float32)
+    values = np.concatenate([at, np.nextafter(at, np.float32(9)), np.nextafter(at, np.float32(-9))])
+    sketcher = Sketcher([Column(name="miles", type="number", edges=edges)])
+    expected = np.bincount(np.searchsorted(np.array(edges), values, side="right"), minlength=len(edges) + 1)
+    assert sketcher.cells_of(sketcher.summarise(values[:, None]), 0).tolist() == expected.tolist()
+
+
 def test_the_mean_of_a_number_is_known_in_its_own_unit():
     rows = np.array([[1.0, 0], [4.0, 0], [np.nan, 0]], dtype=np.float32)
     assert SKETCHER.mean_of(SKETCHER.summarise(rows), 0) == pytest.approx(2.5, abs=1e-4)
