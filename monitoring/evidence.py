@@ -204,12 +204,13 @@ class Detectors:
         self._start["price"] = self._start["price"].reshape(-1, len(WAGERS))
         stakes = np.where(both_sides[:, None], 1.0, np.array([2.0] * len(BETS) + [0.0] * len(BETS)))
         self._stakes: Floats = stakes / len(WAGERS)
+        s, metrics = self._start, len(self._start["windows"])
+        empty = np.zeros((metrics, len(WAGERS)))
+        self._first = Memory(s["windows"], s["mean"], s["squares"], s["last"], np.zeros(metrics), empty, empty, empty)
 
     def begin(self) -> Memory:
         """Nothing has been seen since the reference."""
-        s, metrics = self._start, len(self._start["windows"])
-        empty = np.zeros((metrics, len(WAGERS)))
-        return Memory(s["windows"], s["mean"], s["squares"], s["last"], np.zeros(metrics), empty, empty, empty)
+        return self._first
 
     def advance(self, memory: Memory, figures: Floats, number: float) -> tuple[Memory, Floats]:
         """Take in window `number`, and return each metric's e-value, float64 (A,), as well.
