@@ -42,7 +42,7 @@ def drift_looks(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_r
         if reference.kind == "quality":
             looks.append(_rate(reference, summary, said))
         elif reference.kind == "association":
-            looks += _association(reference, said, measured)
+            looks += _association(reference, said, measured, profile.usual)
         elif reference.kind != "performance" and sketcher.cells_of(summary, reference.column).sum() >= min_rows:
             looks.append(_distance(profile, reference, sketcher, summary, said))
     return looks
@@ -134,10 +134,17 @@ def _rate(reference: Reference, summary: Summary, figures: Mapping[int, float]) 
     return Look(reference, rate, f"share of rows {name}", size, figures)
 
 
-def _association(reference: Reference, figures: Mapping[int, float], measured: Floats) -> list[Look]:
-    said = [(place, float(np.tanh(measured[place]))) for place in figures]
-    size = "the correlation of {} (of ranks) went from {:+.2f} to {:+.2f}"
-    return [Look(reference, r, "correlation of ranks", size.format(reference.name, reference.typical, r), figures) for _, r in said]
+def _association(reference: Reference, figures: Mapping[int, float], measured: Floats, usual: Usual) -> list[Look]:
+    """In words, whichever is the more unusual: the correlation, or how far the levels lie apart."""
+    if not figures:
+        return []
+    places = {usual.aspects[place].what: place for place in figures}
+    r, gap = float(np.tanh(measured[places["joint"]])), places.get("gap")
+    size = f"the correlation of {reference.name} (of ranks) went from {reference.typical:+.2f} to {r:+.2f}"
+    if gap is not None and abs(figures[gap]) > abs(figures[places["joint"]]):
+        apart = abs(float(measured[gap]) - usual.mean[gap])
+        size = f"{reference.name}, which go together, parted by {apart:.2f} standard deviations (of ranks)"
+    return [Look(reference, r, "correlation of ranks", size, figures)]
 
 
 def _distance(profile: Profile, reference: Reference, sketcher: Sketcher, summary: Summary, figures: Mapping[int, float]) -> Look:
