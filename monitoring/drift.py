@@ -20,8 +20,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from cluster.records import Record
@@ -125,25 +126,64 @@ def total(profile: Profile, state: State, promise: Promise | None = None) -> flo
 def judge(
     profile: Profile, state: State, looks: Sequence[Look], *, window_start: float, threshold: float, promise: Promise | None = None
 ) -> tuple[State, list[Finding], Alarm | None]:
-    """Take in what one window says.
+    """Take in what one window says, and put it into words.
 
     No aspect says more than four standard deviations in one window, and no promise more than sqrt(threshold / weight), so that nothing alarms on one
     window alone: one day of snow is no lasting change. After an alarm every detector begins anew and the blamed ones rest for 28 windows, so
     that a lasting change is told again, but not every week.
     """
-    test = _test(Same(profile), promise)
-    memory, e_values = test.advance(test.recall(state.memory), looks, window_start)
     watch, looks, promised = _audited(state.watch, looks, window_start=window_start, threshold=threshold)
-    parts = test.parts(memory, promise, watch)
-    alarm = test.alarm(memory, parts, watch, looks, threshold) if sum(parts.values()) >= threshold else None
-    blamed = alarm.blamed if alarm else []
-    if alarm:
-        memory = test.detectors.after_alarm(memory, test.places(blamed), _REST)
+    figures = np.full(len(profile.usual.aspects), np.nan)
+    for look in looks:
+        figures[list(look.figures)] = list(look.figures.values())
+    state, weighed = weigh(
+        profile, msgspec.structs.replace(state, watch=watch), figures, window_start=window_start, threshold=threshold, promise=promise
+    )
+    said, raised = weighed.e_values | promised, weighed.raised
+    blamed = raised.blamed if raised else []
+    findings = [Finding(look, said[key], weighed.parts[key], key in blamed) for look in looks for key in [look.reference.key]]
+    return state, findings, None if raised is None else _told(raised, looks, threshold)
+
+
+class Raised(NamedTuple):
+    """An alarm without words: who is blamed, the heaviest first, since when, and the evidence; as in `Alarm`."""
+
+    blamed: list[str]
+    began: float
+    began_give_or_take: float | None
+    evidence: float
+
+
+class Weighed(NamedTuple):
+    """What a window is worth, by metric."""
+
+    e_values: dict[str, float]
+    parts: dict[str, float]
+    """Of the total that is held against the threshold."""
+    raised: Raised | None
+
+
+def weigh(
+    profile: Profile, state: State, figures: Floats, *, window_start: float, threshold: float, promise: Promise | None = None
+) -> tuple[State, Weighed]:
+    """Take in the figures of one window, float64 (A,), NaN where it says nothing; what it says of the promise is in the state already."""
+    test = _test(Same(profile), promise)
+    memory, e_values = test.advance(test.recall(state.memory), figures, window_start)
+    watch, parts = state.watch, test.parts(memory, promise, state.watch)
+    raised = test.raised(memory, parts, watch) if sum(parts.values()) >= threshold else None
+    if raised:
+        memory = test.detectors.after_alarm(memory, test.places(raised.blamed), _REST)
         if watch is not None and promise is not None:
-            watch = agreement.after_alarm(watch, rest=_REST, is_blamed=promise.key in blamed)
-    said = e_values | promised
-    findings = [Finding(look, said[key], parts[key], key in blamed) for look in looks for key in [look.reference.key]]
-    return State(memory=pack(memory), looks=state.looks + 1, alarms=state.alarms + bool(alarm), watch=watch), findings, alarm
+            watch = agreement.after_alarm(watch, rest=_REST, is_blamed=promise.key in raised.blamed)
+    after = State(memory=pack(memory), looks=state.looks + 1, alarms=state.alarms + bool(raised), watch=watch)
+    return after, Weighed(e_values, parts, raised)
+
+
+def _told(raised: Raised, looks: Sequence[Look], threshold: float) -> Alarm:
+    sizes = {look.reference.key: look.size for look in looks}
+    told = "; ".join(sizes.get(key) or f"{key.partition(':')[2]}, in earlier windows" for key in raised.blamed)
+    day = dt.datetime.fromtimestamp(raised.began, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Alarm(**raised._asdict(), threshold=threshold, message=f"changed since about {day}: {told}")
 
 
 @lru_cache(maxsize=16)
@@ -168,11 +208,8 @@ class _Test:
         """What was remembered; of a profile's first window, nothing."""
         return self.detectors.begin() if packed is None else unpack(packed, like=self.detectors.begin())
 
-    def advance(self, memory: Memory, looks: Sequence[Look], window_start: float) -> tuple[Memory, dict[str, float]]:
+    def advance(self, memory: Memory, figures: Floats, window_start: float) -> tuple[Memory, dict[str, float]]:
         """Returns each metric's e-value as well: the mean over its aspects."""
-        figures = np.full(len(self._owners), np.nan)
-        for look in looks:
-            figures[list(look.figures)] = list(look.figures.values())
         memory, e_values = self.detectors.advance(memory, figures, window_start / _DAY)
         return memory, dict(zip(self._keys, (np.bincount(self._owners, e_values) / self._sizes).tolist(), strict=True))
 
@@ -186,18 +223,11 @@ class _Test:
         """Which aspects are those of some metrics, bool (A,)."""
         return np.isin(self._owners, [place for place, key in enumerate(self._keys) if key in keys])
 
-    def alarm(self, memory: Memory, parts: Mapping[str, float], watch: Watch | None, looks: Sequence[Look], threshold: float) -> Alarm:
+    def raised(self, memory: Memory, parts: Mapping[str, float], watch: Watch | None) -> Raised:
         """Who is blamed, and since when."""
         ranked = sorted(parts, key=lambda key: -parts[key])
         blamed = [key for key in ranked[:_MOST_BLAMED] if parts[key] >= _BLAME_SHARE * parts[ranked[0]]]
-        began, spread = self._began(memory, blamed[0], watch)
-        sizes = {look.reference.key: look.size for look in looks}
-        told = "; ".join(sizes.get(key) or f"{key.partition(':')[2]}, in earlier windows" for key in blamed)
-        day = dt.datetime.fromtimestamp(began, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-        message = f"changed since about {day}: {told}"
-        return Alarm(
-            blamed=blamed, began=began, began_give_or_take=spread, evidence=sum(parts.values()), threshold=threshold, message=message
-        )
+        return Raised(blamed, *self._began(memory, blamed[0], watch), evidence=sum(parts.values()))
 
     def _began(self, memory: Memory, key: str, watch: Watch | None) -> tuple[float, float | None]:
         if key not in self._keys:

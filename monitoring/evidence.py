@@ -129,7 +129,7 @@ class _Course:
     """
 
     def __init__(self, figures: Floats, noise: float) -> None:
-        self.figures = figures
+        self.figures, self.noise = figures, noise
         m, around = len(figures), figures - figures.mean()
         power = max(float(around @ around), m * noise)
         first = float(around[1:] @ around[:-1]) / power if power > 0 else 0.0
@@ -143,7 +143,7 @@ def _learned(course: _Course, shared: float, floor: float) -> dict[str, Any]:
     memory = min(max(course.correlation + _ERROR * course.error, shared, 0.0), _MOST_MEMORY) if course.error > 0 else 0.0
     residuals = x[1:] - memory * x[:-1]
     around = residuals - residuals.mean()
-    inefficiency = _inefficiency(around)
+    inefficiency = _inefficiency(around, course.noise)
     worth = m / min(max((1 + memory) / (1 - memory) * inefficiency, 1.0), m / 4)
     df, floor = min(max(worth - 1, _FEWEST_DF), _MOST_DF), floor * max(1 - memory**2, 0.05)
     return {
@@ -179,13 +179,17 @@ def _price(z: Floats) -> Floats:
     return np.asarray(np.maximum(np.log(won), normal))
 
 
-def _inefficiency(around: Floats) -> float:
-    """1 + twice the sum of the first m // 10 autocorrelations, each corrected for the estimated mean; 1 to m / 4."""
-    m, power = len(around), float(around @ around)
+def _inefficiency(around: Floats, noise: float) -> float:
+    """1 + twice the sum of the first m // 10 autocorrelations, each corrected for the estimated mean; 1 to m / 4.
+
+    Figures that vary less than their noise, such as a fault that never occurred, have nothing in them to correlate.
+    """
+    m, own = len(around), float(around @ around)
+    power = max(own, m * noise)
     if power <= 0:
         return 1.0
     lags = range(1, max(1, m // 10) + 1)
-    return min(max(1 + 2 * sum(float(around[lag:] @ around[:-lag]) / power + 1 / m for lag in lags), 1.0), m / 4)
+    return min(max(1 + 2 * sum(float(around[lag:] @ around[:-lag]) + own / m for lag in lags) / power, 1.0), m / 4)
 
 
 class Detectors:
@@ -204,12 +208,13 @@ class Detectors:
         self._start["price"] = self._start["price"].reshape(-1, len(WAGERS))
         stakes = np.where(both_sides[:, None], 1.0, np.array([2.0] * len(BETS) + [0.0] * len(BETS)))
         self._stakes: Floats = stakes / len(WAGERS)
+        s, metrics = self._start, len(self._start["windows"])
+        empty = np.zeros((metrics, len(WAGERS)))
+        self._first = Memory(s["windows"], s["mean"], s["squares"], s["last"], np.zeros(metrics), empty, empty, empty)
 
     def begin(self) -> Memory:
         """Nothing has been seen since the reference."""
-        s, metrics = self._start, len(self._start["windows"])
-        empty = np.zeros((metrics, len(WAGERS)))
-        return Memory(s["windows"], s["mean"], s["squares"], s["last"], np.zeros(metrics), empty, empty, empty)
+        return self._first
 
     def advance(self, memory: Memory, figures: Floats, number: float) -> tuple[Memory, Floats]:
         """Take in window `number`, and return each metric's e-value, float64 (A,), as well.

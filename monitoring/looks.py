@@ -20,29 +20,51 @@ from monitoring.statistic import Reference, statistic
 from monitoring.usual import Usual
 
 
-def drift_looks(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_rows: int) -> list[Look]:
-    """Features, predictions, pairs of features that go together, and rates of missing, unknown and out-of-range values.
+def drift_figures(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_rows: int) -> Floats:
+    """What a window says of features, predictions, pairs of features that go together and faults, without words.
 
-    A column with fewer than `min_rows` present values says nothing about its distribution.
+    Returns
+    -------
+    float64 (A,), standardised, of the aspects in the profile's `usual`; NaN where the window says nothing: of losses, and of the distribution of a column
+    with fewer than `min_rows` present values.
     """
-    usual = profile.usual
-    measured = _panel(Same(usual), sketcher).measure(summary, fewest=min_rows)
-    aspects = _by_key(usual, usual.standardise(measured))
+    return _reader(Same(profile), sketcher).read(summary, min_rows)[1]
+
+
+def drift_looks(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_rows: int) -> list[Look]:
+    """The same by metric, with what a person is shown."""
+    reader = _reader(Same(profile), sketcher)
+    measured, figures = reader.read(summary, min_rows)
+    aspects = _by_key(profile.usual, figures)
     looks = []
     for reference in profile.metrics:
-        figures = aspects.get(reference.key, {})
+        said = aspects.get(reference.key, {})
         if reference.kind == "quality":
-            looks.append(_rate(reference, summary, figures))
+            looks.append(_rate(reference, summary, said))
         elif reference.kind == "association":
-            looks += _association(reference, figures, measured.figures)
+            looks += _association(reference, said, measured, profile.usual)
         elif reference.kind != "performance" and sketcher.cells_of(summary, reference.column).sum() >= min_rows:
-            looks.append(_distance(profile, reference, sketcher, summary, figures))
+            looks.append(_distance(profile, reference, sketcher, summary, said))
     return looks
 
 
+class _Reader:
+    """Reads summaries; of aspects without a metric nothing is said."""
+
+    def __init__(self, profile: Profile, sketcher: Sketcher) -> None:
+        self._usual, self._panel = profile.usual, Panel(profile.usual.aspects, sketcher)
+        keys = {reference.key for reference in profile.metrics}
+        self._is_shown = np.array([aspect.key in keys for aspect in profile.usual.aspects], dtype=bool)
+
+    def read(self, summary: Summary, min_rows: int) -> tuple[Floats, Floats]:
+        """Figures as they are, and standardised."""
+        measured = self._panel.measure(summary, fewest=min_rows)
+        return measured.figures, np.where(self._is_shown, self._usual.standardise(measured), np.nan)
+
+
 @lru_cache(maxsize=16)
-def _panel(usual: Same[Usual], sketcher: Sketcher) -> Panel:
-    return Panel(usual.it.aspects, sketcher)
+def _reader(profile: Same[Profile], sketcher: Sketcher) -> _Reader:
+    return _Reader(profile.it, sketcher)
 
 
 def _by_key(usual: Usual, figures: Floats) -> dict[str, dict[int, float]]:
@@ -55,18 +77,34 @@ def _by_key(usual: Usual, figures: Floats) -> dict[str, dict[int, float]]:
     return found
 
 
+def performance_figures(profile: Profile, label: Label, scores: Matrix, y: Floats) -> Floats:
+    """What labelled rows say, scores float32 (n, width) and y float64 (n,) without NaN: float64 (A,), NaN but for losses."""
+    return _loss_figures(profile, performance.figure(label, performance.loss(label, scores, y)), len(y))
+
+
 def performance_looks(profile: Profile, label: Label, scores: Matrix, y: Floats) -> list[Look]:
-    """The mean loss of labelled rows: scores float32 (n, width), y float64 (n,) without NaN."""
+    """The same by metric, with what a person is shown."""
     losses = performance.loss(label, scores, y)
-    figure = performance.figure(label, losses)
+    figures, now = _loss_figures(profile, performance.figure(label, losses), len(y)), float(losses.mean())
     looks = []
-    for reference in profile.metrics:
-        if reference.kind == "performance":
-            then, now = _loss(label, reference.mean[0]), float(losses.mean())
-            size = f"{reference.name} of predictions went from {then:.4g} to {now:.4g}"
-            place = next(i for i, aspect in enumerate(profile.usual.aspects) if aspect.key == reference.key)
-            looks.append(Look(reference, now, reference.name, size, {place: statistic(reference, np.array([figure]), len(y))}))
+    for place, reference in _losses(Same(profile)):
+        size = f"{reference.name} of predictions went from {_loss(label, reference.mean[0]):.4g} to {now:.4g}"
+        looks.append(Look(reference, now, reference.name, size, {place: float(figures[place])}))
     return looks
+
+
+def _loss_figures(profile: Profile, figure: float, rows: int) -> Floats:
+    figures = np.full(len(profile.usual.aspects), np.nan)
+    for place, reference in _losses(Same(profile)):
+        figures[place] = statistic(reference, np.array([figure]), rows)
+    return figures
+
+
+@lru_cache(maxsize=16)
+def _losses(profile: Same[Profile]) -> list[tuple[int, Reference]]:
+    """Metrics of performance, each with the place of its aspect."""
+    places = {aspect.key: place for place, aspect in enumerate(profile.it.usual.aspects)}
+    return [(places[reference.key], reference) for reference in profile.it.metrics if reference.kind == "performance"]
 
 
 def agreement_looks(promise: Promise | None, audits: Audits) -> list[Look]:
@@ -96,10 +134,17 @@ def _rate(reference: Reference, summary: Summary, figures: Mapping[int, float]) 
     return Look(reference, rate, f"share of rows {name}", size, figures)
 
 
-def _association(reference: Reference, figures: Mapping[int, float], measured: Floats) -> list[Look]:
-    said = [(place, float(np.tanh(measured[place]))) for place in figures]
-    size = "the correlation of {} (of ranks) went from {:+.2f} to {:+.2f}"
-    return [Look(reference, r, "correlation of ranks", size.format(reference.name, reference.typical, r), figures) for _, r in said]
+def _association(reference: Reference, figures: Mapping[int, float], measured: Floats, usual: Usual) -> list[Look]:
+    """In words, whichever is the more unusual: the correlation, or how far the levels lie apart."""
+    if not figures:
+        return []
+    places = {usual.aspects[place].what: place for place in figures}
+    r, gap = float(np.tanh(measured[places["joint"]])), places.get("gap")
+    size = f"the correlation of {reference.name} (of ranks) went from {reference.typical:+.2f} to {r:+.2f}"
+    if gap is not None and abs(figures[gap]) > abs(figures[places["joint"]]):
+        apart = abs(float(measured[gap]) - usual.mean[gap])
+        size = f"{reference.name}, which go together, parted by {apart:.2f} standard deviations (of ranks)"
+    return [Look(reference, r, "correlation of ranks", size, figures)]
 
 
 def _distance(profile: Profile, reference: Reference, sketcher: Sketcher, summary: Summary, figures: Mapping[int, float]) -> Look:

@@ -1,4 +1,4 @@
-"""What is tested of a window: levels, spreads, shares of categories, faults and joint moments, from its summary to figures. Pure.
+"""What is tested of a window: levels, spreads, shares of categories, faults and what columns have in common, from its summary to figures. Pure.
 
 Every figure is brought to a scale on which its noise is known, so that windows of few rows and of many compare: shares by the arcsine of
 their square root (variance 1/4n), correlations by Fisher's z (1/n), spreads by the logarithm of the variance within the window (2/n), around the
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +18,8 @@ from cluster.records import Record
 from cluster.schema import Floats
 from monitoring.sketches import ABOVE, BELOW, MISSING, SCORE_UNIT, UNKNOWN, Counts, Sketcher, Summary
 
-What = Literal["level", "spread", "share", "missing", "unknown", "outside", "joint", "loss"]
-_BY_COLUMN: Final[tuple[What, ...]] = ("level", "spread", "share", "missing", "unknown", "outside", "joint")
+What = Literal["level", "spread", "share", "gone", "missing", "unknown", "outside", "joint", "gap", "loss"]
+_BY_COLUMN: Final[tuple[What, ...]] = ("level", "spread", "share", "gone", "missing", "unknown", "outside", "joint", "gap")
 ARCSINE_VARIANCE: Final = 0.25
 Index = npt.NDArray[np.intp]
 _NEAR_ONE: Final = 0.98  # a correlation nearer to 1 is as near as this
@@ -35,7 +36,11 @@ class Aspect(Record, frozen=True, kw_only=True):
     cell: int = -1
     """`share`: of which category."""
     other: int = -1
-    """`joint`: the second column."""
+    """`joint` and `gap`: the second column."""
+    correlation: float = 0.0
+    """`gap`: of the two on the reference; it says which way they go together."""
+    shares: list[float] = msgspec.field(default_factory=list)
+    """`gone`: of each category on the reference; 0 for those that are not asked after."""
     sides: Literal[1, 2] = 2
     """1: only a rise is a fault."""
 
@@ -67,6 +72,8 @@ class Panel:
         self._cells = np.array([aspect.cell for aspect in self.aspects], dtype=np.intp)
         self._rates = np.array([aspect.what in ("missing", "unknown", "outside", "joint") for aspect in self.aspects], dtype=bool)
         self._others = np.array([aspect.other for aspect in self.aspects], dtype=np.intp)
+        self._signs = np.sign([aspect.correlation for aspect in self.aspects])
+        self._asked = [(place, np.array(self.aspects[place].shares)) for place in self._places["gone"].tolist()]
 
     def _of(self, what: What) -> Index:
         return np.array([i for i, aspect in enumerate(self.aspects) if aspect.what == what], dtype=np.intp)
@@ -77,12 +84,15 @@ class Panel:
         present = n - summary.quality[:, MISSING] - summary.quality[:, UNKNOWN]
         figures = np.full(len(self.aspects), np.nan)
         rows = np.where(self._rates, n, present[self._columns]).astype(np.float64)
-        self._moments(summary, present, figures)
+        level = self._moments(summary, present, figures)
+        self._gaps(level, present, figures, rows)
         self._shares(summary, figures, rows)
+        self._gone(summary, figures, rows)
         self._faults(summary, figures, rows)
         return Measured(np.where(rows >= fewest, figures, np.nan), rows)
 
-    def _moments(self, summary: Summary, present: Counts, figures: Floats) -> None:
+    def _moments(self, summary: Summary, present: Counts, figures: Floats) -> Floats:
+        """Returns the level of each column."""
         sums, products = summary.moments[0, 1:] / SCORE_UNIT, summary.moments[1:, 1:] / SCORE_UNIT**2
         counted = np.maximum(present, 1)
         level = sums / counted
@@ -98,6 +108,21 @@ class Panel:
         scale = np.sqrt(variance[a] * variance[b])
         together = products[a, b] / n - mean[a] * mean[b]
         figures[at] = np.arctanh(np.clip(np.divide(together, scale, out=np.zeros(len(at)), where=scale > 0), -_NEAR_ONE, _NEAR_ONE))
+        return np.asarray(level)
+
+    def _gaps(self, level: Floats, present: Counts, figures: Floats, rows: Floats) -> None:
+        """How far levels that go together lie apart: what moves both is no news, and what moves one of them is."""
+        at = self._places["gap"]
+        a, b = self._columns[at], self._others[at]
+        figures[at] = level[a] - self._signs[at] * level[b]
+        rows[at] = np.minimum(present[a], present[b])
+
+    def _gone(self, summary: Summary, figures: Floats, rows: Floats) -> None:
+        """The usual share of categories of which the window has not one row."""
+        for place, shares in self._asked:
+            start = self._sketcher.starts[self._columns[place]]
+            absent = summary.cells[start : start + len(shares)] == 0
+            figures[place] = arcsine(shares[absent].sum() * rows[place], rows[place])
 
     def _shares(self, summary: Summary, figures: Floats, rows: Floats) -> None:
         at = self._places["share"]

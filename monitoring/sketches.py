@@ -7,7 +7,7 @@ within bounds, so that levels, spreads and joint moments can be summed that no o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -29,7 +29,9 @@ _MOST: Final = float(1 << 20)  # standard deviations; 2**27 rows of it still fit
 SCORE_UNIT: Final = 32  # steps of a score that is 1
 MOST_SCORE: Final = 3.0
 _FEW_EDGES: Final = 64
-_CHUNK: Final = 16_384  # rows at a time: the scores of a chunk stay in the processor's cache
+_MANY_ROWS: Final = 1024
+_FAR: Final = np.finfo(np.float32).max
+_CHUNK: Final = 65_536  # values at a time: what is worked out of a chunk stays in the processor's cache
 
 
 class Column(Record, frozen=True, kw_only=True):
@@ -128,13 +130,19 @@ class Sketcher:
 
     def __init__(self, columns: Iterable[Column]) -> None:
         self.columns = tuple(columns)
-        self._edges = [np.array(column.edges, dtype=np.float32) for column in self.columns]
-        ends = np.cumsum([column.cells for column in self.columns])
-        self._slices = [slice(int(end) - column.cells, int(end)) for end, column in zip(ends, self.columns, strict=True)]
+        widths = np.array([column.cells for column in self.columns], dtype=np.intp)
+        ends = np.cumsum(widths)
+        self._slices = [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
         self._total = int(ends[-1])
-        self.starts: Cells = np.array([cells.start for cells in self._slices], dtype=np.intp)
+        self.starts: Cells = ends - widths
         """Where each column's histogram begins in a summary's cells."""
-        self._lines = [_lines(column) for column in self.columns]
+        self._numbers = [(j, np.array(c.edges, dtype=np.float32)) for j, c in enumerate(self.columns) if c.type == "number"]
+        self._is_number = np.array([c.type == "number" for c in self.columns])[:, None]
+        self._slots = _Slots(widths)
+        self._levels, self._slopes = (np.concatenate(parts) for parts in zip(*map(_lines, self.columns), strict=True))
+        self._lows, self._highs = (_limits(self.columns, end) for end in (0, 1))
+        self._centers = np.array([c.center for c in self.columns])[:, None]
+        self._units = np.array([1.0 / c.scale if c.type == "number" else 0.0 for c in self.columns])[:, None]
 
     def empty(self) -> Summary:
         """The summary of no rows."""
@@ -154,72 +162,77 @@ class Sketcher:
 
     def summarise(self, matrix: Matrix) -> Summary:
         """Summarise float32 (n, columns)."""
-        summary = self.empty()
-        for at in range(0, len(matrix), _CHUNK):
-            summary = summary + self._chunk(np.ascontiguousarray(matrix[at : at + _CHUNK].T, dtype=np.float32))
-        return summary
+        by_column = np.asarray(matrix, dtype=np.float32).T
+        step = max(_CHUNK // len(self.columns), 1)
+        chunks = [np.ascontiguousarray(by_column[:, at : at + step]) for at in range(0, len(matrix), step)]
+        return merge(map(self._chunk, chunks)) if chunks else self.empty()
 
-    def _chunk(self, by_column: Matrix) -> Summary:
-        summary, rows = self.empty(), by_column.shape[1]
-        scores = np.ones((len(self.columns) + 1, rows))
-        for index, (column, values) in enumerate(zip(self.columns, by_column, strict=True)):
-            fill = self._number if column.type == "number" else self._category
-            cells = fill(index, values, summary)
-            levels, slopes = self._lines[index]
-            scores[index + 1] = levels[cells] if slopes is None else _scores(levels, slopes, cells, values)
-        # products of whole numbers below 2**53: exact in float64, whatever the order in which they are added
-        return Summary(rows, summary.cells, summary.quality, summary.sums, np.rint(scores @ scores.T).astype(np.int64))
-
-    def _number(self, index: int, values: Matrix, into: Summary) -> Cells:
-        column = self.columns[index]
+    def _chunk(self, values: Matrix) -> Summary:
+        """All columns at once, float32 (columns, n): in a small window the calls cost more than the rows."""
         missing = np.isnan(values)
-        cells = _cells(self._edges[index], values)
-        cells[missing] = column.cells
-        counts = np.bincount(cells, minlength=column.cells + 1)
-        into.cells[self._slices[index]] = counts[:-1]
-        into.quality[index, MISSING] = counts[-1]
-        if column.range is not None:
-            into.quality[index, BELOW] = np.count_nonzero(values < np.float32(column.range[0]))
-            into.quality[index, ABOVE] = np.count_nonzero(values > np.float32(column.range[1]))
-        steps = (values.astype(np.float64) - column.center) * (1.0 / column.scale)
+        slots = self._slots_of(values, missing)
+        counts = np.bincount(slots.ravel(), minlength=len(self._levels))
+        quality = np.empty((len(self.columns), 4), np.int64)
+        quality[:, UNKNOWN], quality[:, MISSING] = counts[self._slots.unknown], counts[self._slots.missing]
+        quality[:, BELOW], quality[:, ABOVE] = np.count_nonzero(values < self._lows, axis=1), np.count_nonzero(values > self._highs, axis=1)
+        present = np.where(missing, np.float32(0), np.clip(values, -_FAR, _FAR))
+        scores = np.ones((len(self.columns) + 1, values.shape[1]))
+        np.rint(self._levels[slots] + self._slopes[slots] * present, out=scores[1:])
+        # products of whole numbers below 2**53: exact in float64, whatever the order in which they are added
+        moments = np.rint(scores @ scores.T).astype(np.int64)
+        return Summary(values.shape[1], counts[self._slots.cells], quality, self._sums(present, missing), moments)
+
+    def _slots_of(self, values: Matrix, missing: npt.NDArray[np.bool_]) -> Cells:
+        """Where each value is counted; of a category the code says it."""
+        slots = np.zeros(values.shape, dtype=np.intp)
+        np.copyto(slots, values, where=~(missing | self._is_number), casting="unsafe")
+        for index, edges in self._numbers:
+            slots[index] = _cells(edges, values[index])
+        slots += self._slots.first
+        np.copyto(slots, self._slots.missing[:, None], where=missing)
+        return slots
+
+    def _sums(self, present: Floats, missing: npt.NDArray[np.bool_]) -> Counts:
+        steps = (present - self._centers) * self._units
         steps[missing] = 0.0
-        into.sums[index] = np.rint(np.clip(steps, -_MOST, _MOST) * _UNIT).astype(np.int64).sum()
-        return cells
-
-    def _category(self, index: int, values: Matrix, into: Summary) -> Cells:
-        known = self.columns[index].cells
-        codes = np.where(np.isnan(values), known + 1, values).astype(np.intp)
-        counts = np.bincount(codes, minlength=known + 2)
-        into.cells[self._slices[index]] = counts[:known]
-        into.quality[index, UNKNOWN] = counts[known]
-        into.quality[index, MISSING] = counts[known + 1]
-        return codes
+        return np.asarray(np.rint(np.clip(steps, -_MOST, _MOST) * _UNIT).astype(np.int64).sum(axis=1))
 
 
-def _cells(edges: Matrix, values: Matrix) -> Cells:
-    """How many edges are not above each value; a missing value is in cell 0. Few edges are counted one by one, which costs a seventh of a search."""
-    if len(edges) > _FEW_EDGES:
-        return np.searchsorted(edges, values, side="right")
+def _cells(edges: Matrix, values: Matrix) -> Cells | npt.NDArray[np.uint8]:
+    """How many edges are not above each value; what is missing may be anywhere. Where there are few edges and many rows, edges are counted one by one,
+    which costs a seventh of a search."""
+    if len(edges) > _FEW_EDGES or len(values) < _MANY_ROWS:
+        return edges.searchsorted(values, side="right")
     found, is_reached = np.zeros(len(values), np.uint8), np.empty(len(values), np.bool_)
     for edge in edges:
         np.greater_equal(values, edge, out=is_reached)
         found += is_reached.view(np.uint8)
-    return found.astype(np.intp)
+    return found
 
 
-def _lines(column: Column) -> tuple[Floats, Floats | None]:
-    """Per cell, the missing last: the score where the cell's line meets 0, in steps, and its slope; categories have a score each and no slope."""
+class _Slots:
+    """Where the values of columns with so many cells are counted: for each column its cells, then the unknown, then the missing."""
+
+    def __init__(self, widths: Cells) -> None:
+        ends = np.cumsum(widths + 2)
+        self.unknown: Cells = ends - 2
+        self.missing: Cells = ends - 1
+        self.first: Cells = (ends - widths - 2)[:, None]
+        self.cells: Cells = np.setdiff1d(np.arange(ends[-1]), [self.unknown, self.missing])
+
+
+def _limits(columns: Sequence[Column], end: Literal[0, 1]) -> Matrix:
+    """The lower or upper limits of columns, float32 (columns, 1); NaN, which nothing is beyond, where there is none."""
+    return np.array([[np.nan if c.range is None or c.type == "category" else c.range[end]] for c in columns], dtype=np.float32)
+
+
+def _lines(column: Column) -> tuple[Floats, Floats]:
+    """Per slot the score where its line meets 0, in steps, and its slope; a category's is flat, and what is missing or unknown has the score 0."""
     if column.type == "category":
         scores = np.array(column.scores or [0.0] * column.cells) * SCORE_UNIT
-        return np.rint(np.concatenate([scores, [0.0, 0.0]])), None
+        return np.concatenate([np.rint(scores), [0.0, 0.0]]), np.zeros(column.cells + 2)
     most = MOST_SCORE if column.scores else 0.0
     edges, at = np.array(column.edges, dtype=np.float32).astype(np.float64), np.array(column.scores or [0.0] * len(column.edges))
     slopes = np.diff(at) / np.diff(edges)
-    levels = np.concatenate([[-most], at[:-1] - slopes * edges[:-1], [most, 0.0]]) * SCORE_UNIT
-    return levels, np.concatenate([[0.0], slopes, [0.0, 0.0]]) * SCORE_UNIT
-
-
-def _scores(levels: Floats, slopes: Floats, cells: Cells, values: Matrix) -> Floats:
-    """Whole numbers; 0 where a value is missing."""
-    scores = np.rint(levels[cells] + slopes[cells] * values)
-    return np.asarray(np.nan_to_num(scores, copy=False, nan=0.0))
+    levels = np.concatenate([[-most], at[:-1] - slopes * edges[:-1], [most, 0.0, 0.0]]) * SCORE_UNIT
+    return levels, np.concatenate([[0.0], slopes, [0.0, 0.0, 0.0]]) * SCORE_UNIT

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import combinations
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from cluster.records import Record
@@ -23,7 +24,10 @@ FEWEST_BLOCKS: Final = 8
 _MOST_SHARES: Final = 8  # a column's largest categories
 _PAIRS_PER_COLUMN: Final = 3
 _LEAST_CORRELATION: Final = 0.1
-_FAULTS: Final = ("missing", "unknown", "outside")
+_CLOSE: Final = 0.7  # a correlation from which on the gap of two levels says more than each of them
+_LEAST_GAP: Final = 0.01  # variance: levels that part by less than a tenth of a standard deviation are no news
+_COMMON: Final = 0.05  # categories of this share and more are missed when they are gone
+_BY_ROW: Final = ("missing", "unknown", "outside", "gone")
 """These come row by row; levels and shares may follow a timetable, with less noise than by lot."""
 _SPREAD_VARIANCE: Final = 2.0  # of the logarithm of a variance of n normal figures, times n
 
@@ -63,8 +67,11 @@ def aspects_of(columns: Sequence[Column], sketcher: Sketcher, whole: Summary) ->
         if column.type == "number" and column.scores:
             made += [Aspect(key=key, what="level", column=j), Aspect(key=key, what="spread", column=j)]
         elif column.type == "category":
-            largest = np.argsort(-sketcher.cells_of(whole, j), kind="stable")[:_MOST_SHARES]
+            counts = sketcher.cells_of(whole, j)
+            largest = np.argsort(-counts, kind="stable")[:_MOST_SHARES]
             made += [Aspect(key=key, what="share", column=j, cell=int(cell)) for cell in largest]
+            shares = counts / max(int(counts.sum()), 1)
+            made.append(Aspect(key=key, what="gone", column=j, sides=1, shares=np.where(shares >= _COMMON, shares, 0.0).tolist()))
         if column.role == "feature":
             made += _faults(column, j)
     return made + _pairs(columns, whole)
@@ -90,10 +97,13 @@ def _pairs(columns: Sequence[Column], whole: Summary) -> list[Aspect]:
     mean = moments[0, 1:] / n
     covariance = moments[1:, 1:] / SCORE_UNIT / n - np.outer(mean, mean)
     spread = np.sqrt(np.maximum(covariance.diagonal(), 1e-12))
-    strength = np.abs(covariance / np.outer(spread, spread))
+    correlation = covariance / np.outer(spread, spread)
+    strength = np.abs(correlation)
     ranked = sorted(combinations(numbers, 2), key=lambda pair: -strength[pair])
     kept = [pair for pair in ranked[: _PAIRS_PER_COLUMN * len(numbers)] if strength[pair] >= _LEAST_CORRELATION]
-    return [Aspect(key=f"association:{columns[a].name} and {columns[b].name}", what="joint", column=a, other=b) for a, b in kept]
+    joint = [Aspect(key=f"association:{columns[a].name} and {columns[b].name}", what="joint", column=a, other=b) for a, b in kept]
+    close = [(pair, r) for pair in joint if abs(r := float(correlation[pair.column, pair.other])) >= _CLOSE]
+    return joint + [msgspec.structs.replace(pair, what="gap", correlation=r) for pair, r in close]
 
 
 def learn_usual(
@@ -122,7 +132,7 @@ def learn_usual(
     of_predictions = np.array([aspect.key.startswith("prediction") for aspect in aspects], dtype=bool)
     seen = [_stacked([panel.measure(block, fewest=fewest) for block in blocks], len(aspects)) for blocks in (features, answered)]
     columns = [
-        _Column(seen[int(p)].figures[:, j], seen[int(p)].rows[:, j], _within(a))
+        _Column(seen[int(p)].figures[:, j], seen[int(p)].rows[:, j], _within(a), least=_LEAST_GAP if a.what == "gap" else 0.0)
         for j, (a, p) in enumerate(zip(aspects, of_predictions, strict=True))
     ]
     kept = [(a, c) for a, c in zip(aspects, columns, strict=True) if len(c.figures) >= FEWEST_BLOCKS]
@@ -136,7 +146,7 @@ def learn_usual(
         mean=[c.mean for _, c in both],
         between=[c.between for _, c in both],
         within=[c.within for _, c in both],
-        start=learn(table, np.array([c.floor for _, c in both]), np.array([c.floor if a.what in _FAULTS else 0.0 for a, c in both])),
+        start=learn(table, np.array([c.floor for _, c in both]), np.array([c.floor if a.what in _BY_ROW else 0.0 for a, c in both])),
     )
 
 
@@ -145,7 +155,8 @@ def _aspect(key: str) -> Aspect:
 
 
 def _within(aspect: Aspect) -> float:
-    return {"level": 1.0, "spread": _SPREAD_VARIANCE, "joint": 1.0}.get(aspect.what, ARCSINE_VARIANCE)
+    by_what = {"level": 1.0, "spread": _SPREAD_VARIANCE, "joint": 1.0, "gap": 2 * (1 - abs(aspect.correlation))}
+    return by_what.get(aspect.what, ARCSINE_VARIANCE)
 
 
 def _stacked(measured: Sequence[Measured], width: int) -> Measured:
@@ -157,8 +168,8 @@ def _stacked(measured: Sequence[Measured], width: int) -> Measured:
 class _Column:
     """One aspect over the blocks that say something of it."""
 
-    def __init__(self, figures: Floats, rows: Floats, within: float, *, given: Given | None = None) -> None:
-        """`given`: the figures are standardised already."""
+    def __init__(self, figures: Floats, rows: Floats, within: float, *, least: float = 0.0, given: Given | None = None) -> None:
+        """`least`: a variance between blocks below which nothing is news; `given`: the figures are standardised already."""
         said = ~np.isnan(figures)
         self.figures, self._rows, self.within = figures[said], rows[said], within
         if given is not None or not said.any():
@@ -167,6 +178,6 @@ class _Column:
             return
         noise = within / np.maximum(self._rows, 1)
         self.mean = float(np.average(self.figures, weights=self._rows))
-        self.between = max(float(self.figures.var()) - float(noise.mean()), 0.0)
-        self.floor = float(np.median(noise / (self.between + noise)))
+        self.between = max(float(self.figures.var()) - float(noise.mean()), least)
+        self.floor = float(np.median((noise + least) / (self.between + noise)))
         self.standardised = (self.figures - self.mean) / np.sqrt(np.maximum(self.between + noise, 1e-12))

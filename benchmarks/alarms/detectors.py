@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.alarms.streams import Rows, World
 from cluster.schema import Floats, Matrix
 from monitoring import drift
-from monitoring.looks import drift_looks, performance_looks
+from monitoring.looks import drift_figures, performance_figures
 from monitoring.profile import build_profile
 from monitoring.sketches import Sketcher, prediction_columns
 
@@ -24,7 +24,7 @@ Alarm = tuple[tuple[str, ...], ...]
 
 
 class Ours:
-    """Profile, sketch, looks, judge."""
+    """Profile, sketch, figures, test: what the monitor does with a window, but for the words that it shows beside them."""
 
     def __init__(self, world: World, windows: Sequence[Rows], *, threshold: float) -> None:
         times = np.concatenate([i * DAY_S + np.arange(len(w[2])) * DAY_S / (len(w[2]) + 1) for i, w in enumerate(windows)])
@@ -36,11 +36,11 @@ class Ours:
     def look(self, matrix: Matrix, scores: Matrix, y: Floats) -> Alarm | None:
         """One window: what it looks like, then, the labels having come, how wrong the predictions were."""
         whole = np.column_stack([matrix, prediction_columns(self._label.task, scores)])
-        looks = drift_looks(self._profile, self._sketcher, self._sketcher.summarise(whole), min_rows=30)
-        looks += performance_looks(self._profile, self._label, scores, y)
-        self._state, _, alarm = drift.judge(self._profile, self._state, looks, window_start=self._at * DAY_S, threshold=self._threshold)
+        figures = drift_figures(self._profile, self._sketcher, self._sketcher.summarise(whole), min_rows=30)
+        figures = np.fmax(figures, performance_figures(self._profile, self._label, scores, y))  # one of the two is NaN
+        self._state, weighed = drift.weigh(self._profile, self._state, figures, window_start=self._at * DAY_S, threshold=self._threshold)
         self._at += 1
-        return None if alarm is None else tuple(_columns_of(key) for key in alarm.blamed)
+        return None if weighed.raised is None else tuple(_columns_of(key) for key in weighed.raised.blamed)
 
     def fork(self) -> Self:
         """Another that has seen the same; what one sees from now on the other does not."""

@@ -8,7 +8,7 @@ import pytest
 from cluster.schema import Matrix
 from monitoring import drift
 from monitoring.agreement import Audits, Promise
-from monitoring.looks import agreement_looks, drift_looks, performance_looks
+from monitoring.looks import agreement_looks, drift_figures, drift_looks, performance_figures, performance_looks
 from monitoring.profile import Profile
 from monitoring.sketches import Sketcher
 from tests.unit.monitoring.world import DAY, SCHEMA, Stream, profile_of
@@ -163,3 +163,22 @@ def test_judging_leaves_the_state_it_was_given_as_it_was():
     assert after.looks == 1
     assert len(findings) == len(looks)
     assert after.memory is not None
+
+
+def test_the_test_says_the_same_of_a_window_with_words_and_without():
+    profile, told, mute, raised = _profile(), drift.State(), drift.State(), 0
+    stream, sketcher = Stream(np.random.default_rng(2), 30), Sketcher(profile.columns)
+    for day in range(30):
+        rows = stream.rows(day)
+        matrix, scores, y = stream.X[rows].copy(), stream.scores[rows], stream.y[rows]
+        matrix[:, 1] += 3.0
+        summary = sketcher.summarise(np.column_stack([matrix, scores]))
+        looks = drift_looks(profile, sketcher, summary, min_rows=50) + performance_looks(profile, SCHEMA.label, scores, y)
+        told, findings, alarm = drift.judge(profile, told, looks, window_start=DAY * day, threshold=BUDGET)
+        figures = np.fmax(drift_figures(profile, sketcher, summary, min_rows=50), performance_figures(profile, SCHEMA.label, scores, y))
+        mute, weighed = drift.weigh(profile, mute, figures, window_start=DAY * day, threshold=BUDGET)
+        assert mute == told
+        assert {f.look.reference.key: f.evidence for f in findings}.items() <= weighed.parts.items()
+        assert (None if alarm is None else alarm.blamed) == (None if weighed.raised is None else weighed.raised.blamed)
+        raised += alarm is not None
+    assert raised >= 1

@@ -142,3 +142,10 @@ def test_a_metric_that_never_varied_is_credited_with_the_noise_of_its_rows():
     detectors = Detectors(learn(np.zeros((30, 1)), np.array([1.0]), np.array([1.0])), np.array([True]))
     _, e_values = detectors.advance(detectors.begin(), np.array([1.0]), 0.0)
     assert e_values[0] < 2.0
+
+
+def test_a_fault_that_never_occurred_has_nothing_to_correlate_however_its_blocks_differ_in_size():
+    """Blocks of 335 and 336 rows give figures that differ by next to nothing, and in runs."""
+    figures = np.repeat([1e-5, -1e-5], 30)[:, None]
+    assert learn(figures, np.array([1.0]), np.array([1.0])).inefficiency == [pytest.approx(1.0, abs=1e-6)]
+    assert learn(figures, np.array([1.0]), np.array([0.0])).inefficiency[0] > 2.0

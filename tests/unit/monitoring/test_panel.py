@@ -19,6 +19,8 @@ ASPECTS = [
     Aspect(key="quality:c.unknown", what="unknown", column=2, sides=1),
     Aspect(key="quality:a.outside", what="outside", column=0, sides=1),
     Aspect(key="association:a and b", what="joint", column=0, other=1),
+    Aspect(key="association:a and b", what="gap", column=0, other=1, correlation=0.9),
+    Aspect(key="feature_drift:c", what="gone", column=2, sides=1, shares=[0.5, 0.5]),
 ]
 SKETCHER = Sketcher(COLUMNS)
 
@@ -80,3 +82,20 @@ def test_windows_merged_measure_as_one():
     whole = SKETCHER.summarise(matrix)
     parts = SKETCHER.summarise(matrix[:400]) + SKETCHER.summarise(matrix[400:])
     np.testing.assert_array_equal(whole.moments, parts.moments)
+
+
+def test_a_level_that_moves_alone_parts_from_the_one_it_goes_with_and_both_together_do_not():
+    matrix = np.clip(rows() / 4, -0.9, 0.9)
+    matrix[:, 2] = 0.0
+    alone, together = matrix.copy(), matrix + np.array([1.0, 1.0, 0.0], dtype=np.float32)
+    alone[:, 0] += 1.0
+    key, before = ("association:a and b", "gap"), measure(matrix)
+    assert measure(alone)[key] == pytest.approx(before[key] + 1.0, abs=0.01)
+    assert measure(together)[key] == pytest.approx(before[key], abs=0.01)
+
+
+def test_a_category_of_which_there_is_not_one_row_is_gone_with_its_usual_share():
+    matrix = rows(1000)
+    assert np.sin(measure(matrix)["feature_drift:c", "gone"]) ** 2 == pytest.approx(0.0, abs=0.001)
+    matrix[:, 2] = 1.0
+    assert np.sin(measure(matrix)["feature_drift:c", "gone"]) ** 2 == pytest.approx(0.5, abs=0.001)

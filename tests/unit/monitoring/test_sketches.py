@@ -52,13 +52,37 @@ def test_counts_equal_a_count_by_hand(rows):
     assert SKETCHER.cells_of(summary, 0).tolist() == by_hand.tolist()
 
 
+@given(ROWS)
+def test_moments_equal_sums_of_products_by_hand(rows):
+    """Scores as the columns' lines say: straight between edges, the outermost beyond them, 0 where a value is missing or unknown."""
+    miles = np.interp(rows[:, 0].astype(np.float64), COLUMNS[0].edges, COLUMNS[0].scores)
+    miles = np.where(rows[:, 0] < -1.0, -3.0, np.where(rows[:, 0] >= 7.0, 3.0, np.nan_to_num(miles)))
+    carriers = np.array([-1.0, 0.25, 2.0, 0.0])[np.nan_to_num(rows[:, 1], nan=3).astype(int)]
+    scores = np.rint(32 * np.stack([np.full(len(rows), 1 / 32), miles, carriers]))
+    np.testing.assert_array_equal(SKETCHER.summarise(rows).moments, scores @ scores.T)
+
+
 @pytest.mark.parametrize("edges", [[-1.0, 0.0, 0.5], [x / 8 for x in range(100)]], ids=["few", "many"])
 def test_a_value_is_in_the_cell_that_a_search_finds(edges):
     at = np.array([*edges, 1e30, -1e30, -0.0], dtype=np.float32)
-    values = np.concatenate([at, np.nextafter(at, np.float32(9)), np.nextafter(at, np.float32(-9))])
+    values = np.tile(np.concatenate([at, np.nextafter(at, np.float32(9)), np.nextafter(at, np.float32(-9))]), 100)
     sketcher = Sketcher([Column(name="miles", type="number", edges=edges)])
     expected = np.bincount(np.searchsorted(np.array(edges), values, side="right"), minlength=len(edges) + 1)
     assert sketcher.cells_of(sketcher.summarise(values[:, None]), 0).tolist() == expected.tolist()
+
+
+def test_an_infinite_number_lies_beyond_the_outermost_edge_and_counts_as_such():
+    summary = SKETCHER.summarise(np.array([[np.inf, 0], [-np.inf, 0], [np.inf, 0]], dtype=np.float32))
+    assert SKETCHER.cells_of(summary, 0).tolist() == [1, 0, 0, 0, 2]
+    assert summary.quality[0].tolist() == [0, 0, 1, 2]
+    assert summary.moments[0, 1] == 32 * 3 * (2 - 1)
+
+
+def test_rows_are_the_same_in_chunks_as_one_by_one():
+    rows = np.random.default_rng(1).normal(size=(70_001, 2)).astype(np.float32)
+    rows[:, 1] = np.arange(len(rows)) % 4
+    few = [SKETCHER.summarise(rows[at : at + 10_000]) for at in range(0, len(rows), 10_000)]
+    assert same(SKETCHER.summarise(rows), merge(few))
 
 
 def test_the_mean_of_a_number_is_known_in_its_own_unit():
