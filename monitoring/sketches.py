@@ -200,7 +200,8 @@ class Sketcher:
 
 def _cells(edges: Matrix, values: Matrix) -> Cells | npt.NDArray[np.uint8]:
     """How many edges are not above each value; what is missing may be anywhere. Where there are few edges and many rows, edges are counted one by one,
-    which costs a seventh of a search."""
+    which costs a seventh of a search.
+    """
     if len(edges) > _FEW_EDGES or len(values) < _MANY_ROWS:
         return edges.searchsorted(values, side="right")
     found, is_reached = np.zeros(len(values), np.uint8), np.empty(len(values), np.bool_)
