@@ -143,8 +143,10 @@ def _bet(bet: Bet, factor: float, audits: Audits, window_start: float) -> Bet:
 
 
 def after_alarm(watch: Watch, *, rest: int, is_blamed: bool) -> Watch:
-    """Begin anew; when the alarm was about the cascade, leave it alone for `rest` windows and count anew too."""
-    return Watch(promised=watch.promised, rest=rest) if is_blamed else Watch(promised=watch.promised, counted=watch.counted)
+    """Begin anew; when the alarm was about the cascade, leave it alone for `rest` windows and count anew too; else a rest goes on."""
+    return (
+        Watch(promised=watch.promised, rest=rest) if is_blamed else Watch(promised=watch.promised, counted=watch.counted, rest=watch.rest)
+    )
 
 
 def interval(audits: Audits, *, confidence: float = CONFIDENCE) -> Interval:

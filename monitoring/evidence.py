@@ -232,7 +232,7 @@ class Detectors:
         evidence = np.minimum((memory.evidence + new) * factors, _LARGEST)
         dated = np.minimum((memory.dated + new * number) * factors, _LARGEST * (number + 1))
         twice = np.minimum((memory.dated_twice + new * number**2) * factors, _LARGEST * (number + 1) ** 2)
-        learned = self._learn(memory, residuals, seen)
+        learned = self._learn(memory, residuals, awake)  # what rests was blamed: it would learn that the change is usual
         last = np.where(seen, figures, memory.last)
         rest = np.where(seen, np.maximum(memory.rest - 1, 0.0), memory.rest)
         return Memory(*learned, last, rest, evidence, dated, twice), np.asarray((factors * self._stakes).sum(axis=1))
@@ -252,7 +252,7 @@ class Detectors:
         """Begin anew. Metrics that were blamed rest, and forget all but the reference, so that a lasting change is told again."""
         s, empty = self._start, np.zeros_like(memory.evidence)
         windows, mean, squares = (np.where(blamed, s[name], getattr(memory, name)) for name in ("windows", "mean", "squares"))
-        return Memory(windows, mean, squares, memory.last, np.where(blamed, rest, 0.0), empty, empty, empty)
+        return Memory(windows, mean, squares, memory.last, np.where(blamed, rest, memory.rest), empty, empty, empty)
 
     def _variance(self, memory: Memory) -> Floats:
         variance: Floats = np.maximum(memory.squares / (memory.windows - 1), self._start["floor"])

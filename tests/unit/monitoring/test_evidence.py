@@ -131,6 +131,15 @@ def test_who_was_blamed_rests_and_forgets_all_but_the_reference():
     assert detectors.evidence(after)[0] > 0.0
 
 
+def test_a_rest_goes_on_when_another_metric_is_blamed_and_nothing_is_learned_meanwhile():
+    detectors, memory, _ = watch(course(np.random.default_rng(8), 40, 2), 30)
+    before = detectors.after_alarm(memory, np.array([True, False]), 3.0)
+    memory, _ = detectors.advance(before, np.array([5.0, 0.0]), 1.0)
+    assert (memory.mean[0], memory.windows[0]) == (before.mean[0], before.windows[0])
+    assert memory.windows[1] == before.windows[1] + 1
+    assert detectors.after_alarm(memory, np.array([False, True]), 3.0).rest.tolist() == [2.0, 3.0]
+
+
 def test_a_memory_survives_being_packed():
     detectors, memory, _ = watch(course(np.random.default_rng(10), 40, 3), 30)
     again = unpack(pack(memory), like=detectors.begin())
