@@ -65,7 +65,7 @@ class Verdict(Record, frozen=True, kw_only=True):
     model: str
     bundle: str
     kind: str
-    """Tested within the alarm budget: `feature_drift`, `prediction_drift`, `performance`, `quality`, `cascade`. Told beside them:
+    """Tested within the alarm budget: `feature_drift`, `association`, `prediction_drift`, `performance`, `quality`, `cascade`. Told beside them:
     `performance_so_far`, `estimate`, `fairness`, `stability`, `correctness`, `attribution`, `explanation`, `data_quality`."""
     name: str
     """The feature, or the metric."""

@@ -194,6 +194,11 @@ def canonical(value: Scalar) -> str | None:
     return str(value)
 
 
+_FIRST_S: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC).timestamp()
+_LAST_S: Final = dt.datetime(9999, 12, 31, tzinfo=dt.UTC).timestamp()
+"""Times outside cannot be written as dates."""
+
+
 def parse_time(value: Scalar) -> float:
     """A row's time as seconds since 1970 UTC, from ISO 8601 text (naive is UTC) or a number of seconds.
 
@@ -208,11 +213,14 @@ def parse_time(value: Scalar) -> float:
     if isinstance(value, bool) or value is None:
         raise ValueError(f"{value!r} is not a time")
     if isinstance(value, (int, float)):
-        if not abs(value) <= 1e11:  # NaN too
-            raise ValueError(f"{value!r} is not a number of seconds since 1970")
+        if not _FIRST_S <= value < _LAST_S:  # NaN too
+            raise ValueError(f"{value!r} is not a number of seconds since 1970, in the years 1 to 9999")
         return float(value)
     moment = dt.datetime.fromisoformat(value)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+    if not _FIRST_S <= seconds < _LAST_S:
+        raise ValueError(f"{value!r} is not in the years 1 to 9999 of UTC")
+    return seconds
 
 
 def encode_labels(label: Label, values: Sequence[Scalar] | pa.ChunkedArray) -> Floats:

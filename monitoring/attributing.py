@@ -19,7 +19,7 @@ from cluster.bundle import TREES
 from cluster.errors import BundleError, NotEnoughData
 from cluster.explaining.contributions import contributions
 from cluster.records import Record
-from cluster.schema import FeatureSchema, Floats, Matrix, score_width
+from cluster.schema import FeatureSchema, Floats, Matrix
 from monitoring.attribution import FEWEST_BLOCKS, AttributionReference, learn
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def build(
         Draws the rows of each block.
     """
     blocks = _blocks(len(X), times, window_s)[-_MOST_BLOCKS:]
-    trees = booster.num_boosted_rounds() * score_width(schema.label)
+    trees = len(booster.get_dump())
     rows = _affordable(_REFERENCE_WORK, trees * max(len(blocks), 1))
     drawn = [np.sort(rng.choice(block, min(rows, len(block)), replace=False)) for block in blocks]
     labels: Labels = np.repeat(np.arange(len(drawn)), [len(block) for block in drawn])

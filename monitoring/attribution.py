@@ -210,7 +210,9 @@ def evidence(
         Most that an e-value may be.
     """
     sizes = sizes_of(contributions, len(reference.features))
-    spread = np.sqrt(np.array(reference.between) + np.array(reference.within) / len(sizes))
+    spread = np.sqrt(
+        np.maximum(np.array(reference.between) + np.array(reference.within) / len(sizes), 1e-300)
+    )  # trees without a split use nothing
     deviation = (sizes.mean(axis=0) - np.array(reference.mean)) / spread
     made = []
     for j, name in enumerate(reference.features):

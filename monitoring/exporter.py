@@ -46,7 +46,7 @@ _GAUGES = {
     "notifications_waiting": ("homeostat_notifications_waiting", "Alarms that the receiver of monitoring.webhook has not accepted yet."),
 }
 _BOUNDS = ("estimate", "lower", "upper", "promised")
-_TESTED = ("feature_drift", "prediction_drift", "performance", "quality", "cascade")
+_TESTED = ("feature_drift", "association", "prediction_drift", "performance", "quality", "cascade")
 """Kinds that may carry evidence."""
 _BY_KIND = {
     "feature_drift": ("homeostat_feature_drift_ratio", "Share of rows in other cells than on the reference, latest window."),

@@ -49,7 +49,8 @@ class Losses(Record, frozen=True, kw_only=True):
     """Of all rows: the Brier score, or the squared error."""
     spread: float
     """How many times the variance of a block's mean is what independent rows would give; at least 1."""
-    columns: dict[str, ColumnLosses]
+    columns: list[ColumnLosses]
+    """In the order of the profile's: a feature may have the name of a prediction."""
 
 
 class Weighed(NamedTuple):
@@ -74,8 +75,8 @@ def learn(profile: Profile, label: Label, X: Matrix, scores: Matrix, y: Floats) 
         return None
     losses = performance.loss(label, scores[known], y[known])
     whole = np.column_stack([X[known], prediction_columns(label.task, scores[known])])
-    found = {column.name: _by_cell(column, whole[:, j], losses) for j, column in enumerate(profile.columns)}
-    return Losses(rows=len(losses), mean=float(losses.mean()), spread=_spread(profile), columns=found)
+    found = [_by_cell(column, whole[:, j], losses) for j, column in enumerate(profile.columns)]
+    return Losses(rows=len(losses), mean=float(losses.mean()), spread=_spread(profile, len(losses)), columns=found)
 
 
 def weigh(label: Label, learned: Losses, sketcher: Sketcher, summary: Summary, column: int) -> Weighed:
@@ -83,7 +84,7 @@ def weigh(label: Label, learned: Losses, sketcher: Sketcher, summary: Summary, c
 
     Intervals know the rows' own spread, on both sides, widened by how much blocks of the reference differ beyond it.
     """
-    by_cell = learned.columns[sketcher.columns[column].name]
+    by_cell = learned.columns[column]
     counts = np.concatenate([sketcher.cells_of(summary, column), summary.quality[column, [MISSING, UNKNOWN]]]).astype(np.float64)
     had = np.array(by_cell.rows, dtype=np.float64)
     now, then = counts / max(counts.sum(), 1.0), had / had.sum()
@@ -122,8 +123,8 @@ def _places(column: Column, values: Matrix) -> npt.NDArray[np.intp]:
     return np.where(missing, column.cells, places)
 
 
-def _spread(profile: Profile) -> float:
+def _spread(profile: Profile, rows: int) -> float:
     metric = next((metric for metric in profile.metrics if metric.kind == "performance"), None)
     if metric is None or metric.within[0] <= 0:
         return 1.0
-    return 1.0 + metric.between[0] / metric.within[0] * profile.rows / max(metric.baseline.blocks, 1)
+    return 1.0 + metric.between[0] / metric.within[0] * rows / max(metric.baseline.blocks, 1)

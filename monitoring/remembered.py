@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from monitoring import drift, impossible
 from monitoring.said import Live
 from monitoring.verdicts import WindowVerdicts
 from monitoring.windows import Key
-
-_BESIDE: Final = ("cascade", impossible.KIND)
-"""Kinds that alone say nothing of a window's distribution."""
 
 
 class Remembered:
@@ -74,5 +70,5 @@ class Remembered:
             self.alarms.append(record)
         if record.is_told:
             self.told.append(record)
-        if any(verdict.kind not in _BESIDE for verdict in record.verdicts):
+        if record.is_judged:
             self.latest[record.bundle, record.look] = record

@@ -104,7 +104,7 @@ def window(record: WindowVerdicts, *, judged: float) -> Span:
     """
     alarm = record.alarm
     start, end = _iso(record.window_start), _iso(record.window_end)
-    calm = "no alarm" if record.verdicts else "not judged: too few rows"
+    calm = "no alarm" if record.is_judged else "not judged: too few rows"
     found = attributes(
         given=f"{record.rows} rows from {start} to {end}",
         answered=alarm.message if alarm is not None else calm,

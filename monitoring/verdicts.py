@@ -5,7 +5,7 @@ A restarted monitor takes its detectors from here, and judges no window twice.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -16,6 +16,10 @@ from monitoring.harm import Harm
 from monitoring.said import Live
 
 LookKind = Literal["drift", "performance"]
+
+
+_BESIDE: Final = ("cascade", "data_quality")
+"""Kinds that alone say nothing of a window's distribution."""
 
 
 class WindowVerdicts(Record, frozen=True, kw_only=True):
@@ -50,6 +54,11 @@ class WindowVerdicts(Record, frozen=True, kw_only=True):
     """The bundle's detectors after this look."""
     live: Live = Live()
     """What is remembered of the bundle beside them."""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the window had rows enough: audits and impossible values alone say nothing of a distribution."""
+        return any(verdict.kind not in _BESIDE for verdict in self.verdicts)
 
     @property
     def is_told(self) -> bool:

@@ -200,8 +200,9 @@ def _profile(settings: Settings, material: Material, made: Assembled) -> Profile
 
 
 def _attributions(settings: Settings, fitted: Prepared, made: Assembled) -> attributing.Attributions | None:
-    """What the trees' answers rest on, over all rows: of the XGBoost member, or of the student where there is none."""
-    material, native = fitted.material, fitted.fits.final.get("xgboost")
+    """What the trees' answers rest on, over all rows: of the XGBoost member, or of the student where the ensemble has no use for one."""
+    material, is_used = fitted.material, made.blend.weights.get("xgboost", 0.0) > 0
+    native = fitted.fits.final.get("xgboost") if is_used else None
     times = None if material.times is None or material.held_times is None else np.concatenate([material.times, material.held_times])
     return attributing.build(
         material.schema,

@@ -128,7 +128,7 @@ def _unjudged(facts: Facts) -> Iterator[tuple[str, str]]:
             f"no window of version {facts.champion_version} has been judged yet",
             f"A window is judged once rows {span(wait.total_seconds())} past its beginning have come.",
         )
-    elif not mine[-1].verdicts:
+    elif not mine[-1].is_judged:
         least = facts.settings.monitoring.min_rows
         yield (
             "too few rows",
@@ -138,7 +138,7 @@ def _unjudged(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _calm(facts: Facts) -> str:
     mine = [record for record in facts.records if record.bundle == facts.champion_version]
-    judged = sum(record.look == "drift" and bool(record.verdicts) for record in mine)
+    judged = sum(record.look == "drift" and record.is_judged for record in mine)
     last = max(mine, key=lambda record: record.sequence)
     part = last.evidence / last.threshold if last.threshold else 0.0
     return (

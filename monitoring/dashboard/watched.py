@@ -136,8 +136,9 @@ def main_metric(facts: Facts) -> Figure | None:
 
 def told(facts: Facts, records: Sequence[WindowVerdicts]) -> list[Verdict]:
     """What is said of the champion beside the tests: verdicts of its newest window, at each look."""
-    newest_looks = {record.look: record for record in records if record.bundle == facts.champion_version and record.verdicts}
-    verdicts = [verdict for record in newest_looks.values() for verdict in record.verdicts if verdict.kind not in TESTED]
+    mine = [record for record in records if record.bundle == facts.champion_version]
+    newest = [*{record.look: record for record in mine if record.is_judged}.values(), *mine[-1:]]  # the last may be too small to be judged
+    verdicts = [verdict for record in newest for verdict in record.verdicts if verdict.kind not in TESTED]
     return list({(verdict.kind, verdict.name): verdict for verdict in verdicts}.values())
 
 

@@ -272,7 +272,9 @@ def test_a_rows_time_is_read_in_every_usual_form(value: str | float) -> None:
     assert parse_time(value) == FIVE
 
 
-@pytest.mark.parametrize("value", ["soon", "", True, None, math.inf, math.nan, 1e12, 10**400, -(10**400)])
+@pytest.mark.parametrize(
+    "value", ["soon", "", True, None, math.inf, math.nan, 1e12, 10**400, -(10**400), -1e11, "0001-01-01T00:00:00+01:00"]
+)
 def test_what_is_no_time_is_refused(value: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 # the standard library's own words for some of them
         parse_time(value)

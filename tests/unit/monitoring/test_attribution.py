@@ -109,6 +109,12 @@ def test_evidence_of_quiet_windows_has_a_mean_of_at_most_one_and_grows_where_som
     assert changed[0].e_value > 20
 
 
+def test_trees_that_use_nothing_say_nothing() -> None:
+    stream = [np.zeros((ROWS, len(FEATURES))) for _ in range(10)]
+    found = evidence(reference_of(stream), np.zeros((ROWS, len(FEATURES))), cap=100.0)
+    assert [np.isfinite([one.e_value, one.standardised]).all() for one in found] == [True] * len(FEATURES)
+
+
 def test_small_blocks_are_left_out_and_too_few_are_refused() -> None:
     rng = np.random.default_rng(7)
     stream = np.vstack(days(rng, 10))

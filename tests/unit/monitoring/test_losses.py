@@ -80,7 +80,7 @@ def test_values_that_are_missing_now_cost_what_missing_ones_cost_then() -> None:
     X, scores, _ = rows(rng, 1000, missing=0.4)
     found = losses.weigh(LABEL, learned, *summary_of(profile, X, scores), 0).change
     assert found is not None
-    missing = learned.columns["miles"].means[-2]
+    missing = learned.columns[0].means[-2]
     assert missing > learned.mean
     assert found.estimate == pytest.approx(0.35 * (missing - learned.mean) / 0.95, rel=0.25)
 
@@ -108,8 +108,16 @@ def test_without_labels_nothing_is_learned_and_rows_without_one_do_not_count() -
     found = losses.learn(profile, LABEL, X, scores, y)
     assert found is not None
     assert found.rows == len(y) // 2
-    assert {name: sum(column.rows) for name, column in found.columns.items()} == dict.fromkeys(
-        ("miles", "wind", "carrier", "score"), len(y) // 2
-    )
+    assert [sum(column.rows) for column in found.columns] == [len(y) // 2] * len(profile.columns)
     assert found.mean == pytest.approx(brier(scores[1::2], y[1::2]), rel=1e-6)
     assert found.spread >= 1.0
+
+
+def test_a_feature_with_the_name_of_a_prediction_keeps_its_own_losses() -> None:
+    schema = SCHEMA.model_copy(update={"features": (SCHEMA.features[0].model_copy(update={"name": "score"}), *SCHEMA.features[1:])})
+    X, scores, y = rows(np.random.default_rng(3), DAYS * ROWS)
+    times = (np.repeat(np.arange(DAYS), ROWS) * DAY + 1.0).astype(np.float64)
+    profile = build_profile(schema, X, scores, times, y, window=dt.timedelta(days=1))
+    found = losses.learn(profile, LABEL, X, scores, y)
+    assert found is not None
+    assert [len(one.rows) for one in found.columns] == [column.cells + 2 for column in profile.columns]
