@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## the whole loop on real flights, about 10 minutes; KEEP=1 leaves the service up
+demo: $(STAMP) ## the whole loop on real flights, about 18 minutes on two cores; KEEP=1 leaves the service up
 	@$(BIN)/homeostat demo $(if $(KEEP),--keep) $(if $(QUICK),--quick)
 
 serve: $(STAMP) ## train the flights model if there is none, and serve it
