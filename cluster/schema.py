@@ -194,9 +194,9 @@ def canonical(value: Scalar) -> str | None:
     return str(value)
 
 
-_FIRST_S: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC).timestamp()
-_LAST_S: Final = dt.datetime(9999, 12, 31, tzinfo=dt.UTC).timestamp()
-"""Times outside cannot be written as dates."""
+_FIRST_S: Final = dt.datetime(2, 1, 1, tzinfo=dt.UTC).timestamp()
+_LAST_S: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC).timestamp()
+"""Times outside, or the ends of their windows, could not be written as dates."""
 
 
 def parse_time(value: Scalar) -> float:
@@ -214,12 +214,12 @@ def parse_time(value: Scalar) -> float:
         raise ValueError(f"{value!r} is not a time")
     if isinstance(value, (int, float)):
         if not _FIRST_S <= value < _LAST_S:  # NaN too
-            raise ValueError(f"{value!r} is not a number of seconds since 1970, in the years 1 to 9999")
+            raise ValueError(f"{value!r} is not a number of seconds since 1970, in the years 2 to 9998")
         return float(value)
     moment = dt.datetime.fromisoformat(value)
     seconds = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
     if not _FIRST_S <= seconds < _LAST_S:
-        raise ValueError(f"{value!r} is not in the years 1 to 9999 of UTC")
+        raise ValueError(f"{value!r} is not in the years 2 to 9998")
     return seconds
 
 

@@ -1,6 +1,6 @@
 """What a bundle's trees rest on, learned from the reference and kept in the bundle as explanation/attributions.json.
 
-The trees are those of the XGBoost member; a bundle without one has a student of trees. Contributions are exact
+The trees are those of the XGBoost member, or of the student where the ensemble has no use for one. Contributions are exact
 (`cluster.explaining.contributions`), which costs time by rows and trees, so both sides look at few rows: a block's and a window's are
 drawn by lot. Rows that the trees were fitted on are among the reference's: what is compared is how large contributions are,
 and not whether they are right. What the figures mean is said in `monitoring.attribution`. Pure, but for reading a bundle's file.

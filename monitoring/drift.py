@@ -38,7 +38,8 @@ from monitoring.usual import Usual
 _BUDGET_SHARES: Final = {"feature_drift": 0.45, "association": 0.1, "prediction_drift": 0.1, "performance": 0.2, "quality": 0.15}
 CASCADE_SHARE: Final = 0.1
 """Of the whole budget, where a cascade's promise is watched; the metrics of the profile share the rest."""
-_REST: Final = 28  # windows for which a metric that was blamed is left alone: the alarm has been raised
+REST: Final = 28
+"""Windows for which what was blamed is left alone and its alarm stands: it has been told."""
 _MOST_BLAMED: Final = 2
 _BLAME_SHARE: Final = 0.2
 _DAY: Final = 86400.0
@@ -172,9 +173,9 @@ def weigh(
     watch, parts = state.watch, test.parts(memory, promise, state.watch)
     raised = test.raised(memory, parts, watch) if sum(parts.values()) >= threshold else None
     if raised:
-        memory = test.detectors.after_alarm(memory, test.places(raised.blamed), _REST)
+        memory = test.detectors.after_alarm(memory, test.places(raised.blamed), REST)
         if watch is not None and promise is not None:
-            watch = agreement.after_alarm(watch, rest=_REST, is_blamed=promise.key in raised.blamed)
+            watch = agreement.after_alarm(watch, rest=REST, is_blamed=promise.key in raised.blamed)
     after = State(memory=pack(memory), looks=state.looks + 1, alarms=state.alarms + bool(raised), watch=watch)
     return after, Weighed(e_values, parts, raised)
 

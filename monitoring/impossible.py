@@ -16,13 +16,12 @@ import numpy.typing as npt
 
 from cluster.records import Verdict
 from cluster.schema import FeatureSchema, Floats, Matrix
+from monitoring.drift import REST
 from monitoring.profile import Profile
 from monitoring.said import Figure, Live
 from monitoring.sketches import ABOVE, BELOW, UNKNOWN, Counts
 
 KIND: Final = "data_quality"
-REST: Final = 28
-"""Windows without such a value after which the next is news again."""
 Fault = Literal["below", "above", "unknown"]
 _COUNTED: Final[dict[Fault, int]] = {"below": BELOW, "above": ABOVE, "unknown": UNKNOWN}
 _WORDS: Final[dict[Fault, str]] = {

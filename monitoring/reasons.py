@@ -25,6 +25,7 @@ from cluster.records import Interval
 from cluster.schema import Floats, Matrix
 from monitoring import attributing, attribution, explanation
 from monitoring.attributing import Attributions
+from monitoring.drift import REST
 from monitoring.said import Figure, Live, Trail
 from monitoring.sketches import Column
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 SAFETY: Final = 20
 """Times the alarm's threshold."""
-REST: Final = 28
-"""Windows for which a feature that was said to have changed stands, as an alarm does."""
 NOISE: Final = 0.1
 """Standard deviations that numbers are moved by, up or down."""
 NOISE_ROWS: Final = 30

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.alarms.streams import Rows, World
 from cluster.schema import Floats, Matrix
 from monitoring import drift
-from monitoring.looks import drift_figures, performance_figures
+from monitoring.looks import drift_figures, drift_looks, performance_figures, performance_looks
 from monitoring.profile import build_profile
 from monitoring.sketches import Sketcher, prediction_columns
 
@@ -41,6 +41,14 @@ class Ours:
         self._state, weighed = drift.weigh(self._profile, self._state, figures, window_start=self._at * DAY_S, threshold=self._threshold)
         self._at += 1
         return None if weighed.raised is None else tuple(_columns_of(key) for key in weighed.raised.blamed)
+
+    def look_in_words(self, matrix: Matrix, scores: Matrix, y: Floats) -> None:
+        """The same window, with the words that the monitor makes of each metric: what a window costs."""
+        whole = np.column_stack([matrix, prediction_columns(self._label.task, scores)])
+        looks = drift_looks(self._profile, self._sketcher, self._sketcher.summarise(whole), min_rows=30)
+        looks += performance_looks(self._profile, self._label, scores, y)
+        self._state, _, _ = drift.judge(self._profile, self._state, looks, window_start=self._at * DAY_S, threshold=self._threshold)
+        self._at += 1
 
     def fork(self) -> Self:
         """Another that has seen the same; what one sees from now on the other does not."""

@@ -122,7 +122,7 @@ def cost(name: str) -> tuple[list[Line], float]:
     rows, watcher, columns = sum(len(one[2]) for one in windows), Ours(world, reference, threshold=BUDGET), Columns(world, reference)
     began = time.process_time()
     for one in windows:
-        watcher.look(*one)
+        watcher.look_in_words(*one)
     ours_s, began = time.process_time() - began, time.process_time()
     columns.far(windows)
     distances_s, began = time.process_time() - began, time.process_time()

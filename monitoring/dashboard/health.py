@@ -13,11 +13,10 @@ from cluster.records import Verdict
 from monitoring.dashboard.facts import Facts
 from monitoring.dashboard.watched import told
 from monitoring.dashboard.wording import ago, blamed, date, kind, plural, sentence, span
+from monitoring.drift import REST
 from monitoring.verdicts import WindowVerdicts
 from monitoring.wording import count, name, percent
 
-STANDS_FOR: Final = 28
-"""Windows for which an alarm stands: a change that lasts is told again after as many (`monitoring.drift`)."""
 _BEHIND_BYTES: Final = 32 << 20
 """Of the journal, not read yet; what the monitor reads at one look."""
 _SILENT_WINDOWS: Final = 2
@@ -51,7 +50,7 @@ def standing_alarms(facts: Facts) -> list[WindowVerdicts]:
     """Alarms about the champion that still stand, the newest first."""
     mine = [record for record in facts.records if record.bundle == facts.champion_version]
     newest = max((record.window_end for record in mine), default=0.0)
-    reach = STANDS_FOR * facts.settings.monitoring.window.total_seconds()
+    reach = REST * facts.settings.monitoring.window.total_seconds()
     return [record for record in reversed(mine) if record.alarm is not None and record.window_end > newest - reach]
 
 

@@ -12,7 +12,8 @@ from cluster.explaining import neighbourhood
 from cluster.schema import Floats, Matrix
 from monitoring import attributing, reasons
 from monitoring.attributing import Attributions
-from monitoring.reasons import REST, Reasons
+from monitoring.drift import REST
+from monitoring.reasons import Reasons
 from monitoring.said import Figure, Live, Trail
 from tests.builders import make_schema
 from tests.unit.cluster.explaining.bundles import rows_of

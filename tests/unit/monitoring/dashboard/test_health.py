@@ -6,8 +6,9 @@ import pytest
 
 from cluster.records import Pointers
 from monitoring.dashboard.facts import JournalFiles
-from monitoring.dashboard.health import STANDS_FOR, judge
+from monitoring.dashboard.health import judge
 from monitoring.dashboard.traffic import Traffic
+from monitoring.drift import REST
 from tests.unit.monitoring.dashboard.sample import NOW, alarm, facts, record, settings, traffic, verdict
 from tests.unit.monitoring.world import DAY
 
@@ -30,7 +31,7 @@ def test_alarms_that_stand_are_one_message():
     assert health.reasons[0].endswith("2 earlier alarms stand too.")
 
 
-@pytest.mark.parametrize(("after", "state"), [(STANDS_FOR - 1, "look"), (STANDS_FOR, "well")])
+@pytest.mark.parametrize(("after", "state"), [(REST - 1, "look"), (REST, "well")])
 def test_an_alarm_that_is_not_told_again_falls(after, state):
     assert judge(facts(records=[alarm(30), *(record(30 + i) for i in range(1, after + 1))])).state == state
 
