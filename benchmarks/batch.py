@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import statistics
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +32,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import report
 from benchmarks.report import Line, Report, Role, Target, console
+from benchmarks.servers import end
 from benchmarks.stage import HOMEOSTAT, Stage, prepare_stage
 from benchmarks.usage import Meter
 from cluster.bundle import Bundle
@@ -93,15 +96,31 @@ def in_memory(bundle: Bundle, folder: Path, *, encode: bool) -> Run:
 def predicted(stage: Stage, folder: Path, output: Path, *, workers: int) -> Run:
     """`homeostat predict`, whole."""
     shutil.rmtree(output, ignore_errors=True)
+    command = [HOMEOSTAT, "predict", str(stage.config), "--input", str(folder), "--output", str(output), "--workers", str(workers)]
+    peak_mib = carried_out(command)
+    summary = msgspec.json.decode((output / "summary.json").read_bytes(), type=Summary)
+    return Run(summary.rows, summary.scoring_seconds, summary.cpu_seconds, summary.seconds - summary.scoring_seconds, peak_mib)
+
+
+def carried_out(command: Sequence[str]) -> float:
+    """Run a command to its end; returns its peak of memory in MiB. Nothing of it is left, also when we are ended before it is.
+
+    Raises
+    ------
+    Unavailable
+        When it fails.
+    """
     mark = f"HOMEOSTAT_BENCHMARK={uuid.uuid4().hex}"
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | dict([mark.split("=")])
-    command = [HOMEOSTAT, "predict", str(stage.config), "--input", str(folder), "--output", str(output), "--workers", str(workers)]
-    with Meter(mark) as meter:
-        ended = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
-    if ended.returncode:
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        with Meter(mark) as meter:
+            code = process.wait()
+    finally:
+        end(process, mark)
+    if code:
         raise Unavailable(f"'{' '.join(command)}' failed; its message is above")
-    summary = msgspec.json.decode((output / "summary.json").read_bytes(), type=Summary)
-    return Run(summary.rows, summary.scoring_seconds, summary.cpu_seconds, summary.seconds - summary.scoring_seconds, meter.peak_mib)
+    return meter.peak_mib
 
 
 def contenders(stage: Stage, folder: Path, bundle: Bundle) -> dict[tuple[str, Role, str], Callable[[], Run]]:
@@ -140,6 +159,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often the whole circle is measured; medians count")
     parser.add_argument("--rows", type=int, help="rows of the table, a multiple of 250,000")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     rounds, rows = (1, QUICK_ROWS) if options.quick else (options.rounds, ROWS)
     rows = options.rows or rows
     made = report.context(quick=options.quick)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import batch, report
+from benchmarks import batch, report, servers
 from benchmarks.batch import Run
 from cluster.bundle import Bundle
+from cluster.errors import Unavailable
 from tests.builders import make_bundle
 
 
@@ -45,6 +48,40 @@ def test_the_table_is_drawn_once_and_jittered(tmp_path: Path, monkeypatch: pytes
     table = pq.read_table(tmp_path / "rows")
     assert table.num_rows == 300
     assert len(table.column("temp").unique()) == 300
+
+
+ENDED_EARLY = """
+import sys
+from benchmarks import batch
+
+code = sys.argv.pop()
+batch.prepare_stage = lambda _: batch.carried_out([sys.executable, "-c", code])
+batch.main()
+"""
+STARTS_ANOTHER = """
+import os, subprocess, sys, time
+
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print("marked", os.environ["HOMEOSTAT_BENCHMARK"], file=sys.stderr, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_was_started_ends_with_the_benchmark() -> None:
+    command = [sys.executable, "-c", ENDED_EARLY, "--quick", STARTS_ANOTHER]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        mark = next(f"HOMEOSTAT_BENCHMARK={line.split()[1]}" for line in process.stderr if line.startswith("marked"))
+        assert len(servers.marked(mark)) == 2
+        process.terminate()
+        assert process.wait(120) == 143
+    assert servers.marked(mark) == []
+
+
+def test_a_command_that_fails_is_named_and_one_that_ends_well_is_metered() -> None:
+    with pytest.raises(Unavailable, match=r"-c exit\(3\)' failed"):
+        batch.carried_out([sys.executable, "-c", "exit(3)"])
+    assert batch.carried_out([sys.executable, "-c", "pass"]) >= 0
 
 
 def test_the_limit_scores_every_row(tmp_path: Path) -> None:
