@@ -16,6 +16,7 @@ from scipy import stats
 
 from cluster.records import Interval, Record, Verdict
 from cluster.schema import Label
+from monitoring.blamed import columns_of, title_of
 from monitoring.drift import Alarm
 from monitoring.losses import Losses, weigh
 from monitoring.profile import Profile
@@ -110,13 +111,7 @@ def by_column(
     """By blamed column, what the window would lose if nothing else had changed; nothing where the bundle does not keep it."""
     if learned is None:
         return {}
-    return {profile.columns[j].name: weigh(label, learned, sketcher, summary, j).change for j in columns_of(alarm, profile)}
-
-
-def columns_of(alarm: Alarm, profile: Profile) -> list[int]:
-    """Places of the columns that an alarm blames; a pair of features that went together names none."""
-    told = [metric for metric in profile.metrics if metric.key in alarm.blamed and metric.kind != "association"]
-    return sorted({metric.column for metric in told if metric.column >= 0})
+    return {title_of(profile.columns[j]): weigh(label, learned, sketcher, summary, j).change for j in columns_of(alarm, profile)}
 
 
 def metric_of(label: Label) -> str:

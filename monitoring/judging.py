@@ -11,6 +11,7 @@ from cluster.records import Verdict
 from cluster.settings import Settings
 from monitoring import drift, harm, impossible, live, looks, performance
 from monitoring.agreement import Audits
+from monitoring.blamed import columns_of, key_of
 from monitoring.harm import Harm
 from monitoring.library import Library
 from monitoring.remembered import Remembered
@@ -137,7 +138,8 @@ class Judge:
     def _cells(self, key: Key, alarm: drift.Alarm, summary: Summary) -> dict[str, list[int]]:
         """How the window's rows lay in the columns that an alarm blames, while their histograms are held."""
         seen = self._library.view(key.bundle)
-        return {seen.profile.columns[j].name: seen.sketcher.cells_of(summary, j).tolist() for j in harm.columns_of(alarm, seen.profile)}
+        columns = seen.profile.columns
+        return {key_of(columns[j]): seen.sketcher.cells_of(summary, j).tolist() for j in columns_of(alarm, seen.profile)}
 
     def _verdict(self, record: WindowVerdicts, finding: drift.Finding) -> Verdict:
         look, label = finding.look, self._library.view(record.bundle).schema.label

@@ -46,7 +46,7 @@ class WindowVerdicts(Record, frozen=True, kw_only=True):
     harm: Harm | None = None
     """How much worse answers probably are, where there is an alarm."""
     cells: dict[str, list[int]] = msgspec.field(default_factory=dict)
-    """Of the columns that the alarm blames: the window's rows in each cell of the profile's histogram, so that now can be shown beside then.
+    """Of the columns that the alarm blames, by `monitoring.blamed.key_of`: the window's rows in each cell of the profile's histogram, so that now can be shown beside then.
     Empty without an alarm, and at the look `performance`, when the window's histograms are gone."""
     news: list[str] = msgspec.field(default_factory=list)
     """Names of the `data_quality` verdicts that nobody was told of lately."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from monitoring.blamed import key_of, title_of
 from monitoring.profile import Profile
 from monitoring.sketches import Column
 
@@ -43,10 +44,10 @@ class Spread(NamedTuple):
 
 
 def spreads(profile: Profile, cells: Mapping[str, Sequence[int]]) -> list[Spread]:
-    """Each column whose cells were kept, where they fit the profile."""
+    """Each column whose cells were kept, by `monitoring.blamed.key_of`, where they fit the profile."""
     made = []
     for index, column in enumerate(profile.columns):
-        counts = cells.get(column.name)
+        counts = cells.get(key_of(column))
         if counts is not None and len(counts) == column.cells == len(profile.shares[index]) and sum(counts) > 0:
             made.append(_spread(column, profile.shares[index], counts))
     return made
@@ -54,7 +55,7 @@ def spreads(profile: Profile, cells: Mapping[str, Sequence[int]]) -> list[Spread
 
 def _spread(column: Column, then: Sequence[float], counts: Sequence[int]) -> Spread:
     rows = sum(counts)
-    whole = Spread(column.name, _names(column), tuple(then), tuple(n / rows for n in counts), rows)
+    whole = Spread(title_of(column), _names(column), tuple(then), tuple(n / rows for n in counts), rows)
     if column.type == "category":
         return _without_the_rare(whole)
     if _varies(column):

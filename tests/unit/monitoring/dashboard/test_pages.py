@@ -73,7 +73,7 @@ def test_the_page_shows_the_alarm_of_a_monitor_that_is_gone_with_then_and_now(pa
     assert re.search(r'<h1 id="headline">Look: wind moved.* since \d+ February 1970</h1>', page)
     assert "wind then and now" in page
     alarmed = [record for record in verdicts.read(world[0].places.verdicts("trips")) if record.alarm]
-    assert sum(alarmed[0].cells["wind"]) > 0
+    assert sum(alarmed[0].cells["feature:wind"]) > 0
     assert [r.cells for r in verdicts.read(world[0].places.verdicts("trips")) if not r.alarm and r.cells] == []
 
 

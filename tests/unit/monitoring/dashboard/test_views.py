@@ -47,7 +47,7 @@ def test_without_a_log_of_all_requests_rows_are_shown_and_no_latency_is_made_up(
 def test_an_alarm_shows_then_and_now_of_what_it_blames():
     cells = [0] * WIND.cells
     cells[-1], cells[3] = 150, 50
-    (seen,) = build(facts(records=[alarm(31, cells={"wind": cells})])).alarms
+    (seen,) = build(facts(records=[alarm(31, cells={"feature:wind": cells})])).alarms
     (spread,) = seen.spreads
     assert (spread.column, spread.rows, spread.now[-1], spread.now[3]) == ("wind", 200, 0.75, 0.25)
     assert sum(spread.then) == pytest.approx(1)
@@ -65,8 +65,8 @@ def test_an_alarm_that_is_told_again_is_one_alarm_told_twice():
 
 
 def test_cells_that_do_not_fit_the_profile_are_not_drawn():
-    assert spreads(PROFILE, {"wind": [1, 2], "gone": [1]}) == []
-    assert spreads(PROFILE, {"wind": [0] * WIND.cells}) == []
+    assert spreads(PROFILE, {"feature:wind": [1, 2], "feature:gone": [1]}) == []
+    assert spreads(PROFILE, {"feature:wind": [0] * WIND.cells}) == []
 
 
 def test_many_categories_are_folded_and_few_values_have_a_cell_each():
@@ -74,7 +74,7 @@ def test_many_categories_are_folded_and_few_values_have_a_cell_each():
     weekdays = Column(name="weekday", type="number", edges=[0.0, 1.0, 2.0, 2.0000002])
     profile = msgspec.structs.replace(PROFILE, columns=[carriers, weekdays], shares=[[1 / 40] * 40, [0.0, 0.5, 0.25, 0.25, 0.0]])
     assert isinstance(profile, Profile)
-    folded, few = spreads(profile, {"carrier": [5] * 39 + [805], "weekday": [0, 10, 20, 30, 0]})
+    folded, few = spreads(profile, {"feature:carrier": [5] * 39 + [805], "feature:weekday": [0, 10, 20, 30, 0]})
     assert (folded.cells[0], folded.cells[-1], len(folded.cells)) == ("c39", "28 others", 13)
     assert sum(folded.now) == pytest.approx(1)
     assert (few.cells, few.edges, few.now) == (("0", "1", "2"), (), (1 / 6, 1 / 3, 1 / 2))
