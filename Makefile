@@ -33,6 +33,7 @@ serve: $(STAMP) ## train the flights model if there is none, and serve it
 phoenix: $(STAMP) ## a Phoenix server that shows spans of requests, retrains and verdicts, until Ctrl-C
 	@mkdir -p var/phoenix
 	@echo "Phoenix keeps its data in var/phoenix and will answer at http://127.0.0.1:6006; Ctrl-C ends it."
+	@echo "Its gRPC port 4317 listens on all interfaces, for which it has no option: docs/how-to/tracing.md says how to close it."
 	@echo "To send it spans, add this line to a model's YAML and serve the model:"
 	@echo "  tracing: {endpoint: 'http://127.0.0.1:6006'}"
 	@PYTHONWARNINGS=ignore PHOENIX_WORKING_DIR=$(CURDIR)/var/phoenix PHOENIX_HOST=127.0.0.1 PHOENIX_LOG_MIGRATIONS=false PHOENIX_ALLOW_EXTERNAL_RESOURCES=false \
