@@ -15,10 +15,12 @@ from cluster.settings import Settings
 from monitoring.agreement import Audits
 from monitoring.closings import NEVER, Closings
 from monitoring.collector import Collector
+from monitoring.impossible import rules_of
 from monitoring.judging import Judge
 from monitoring.library import Library
 from monitoring.reading import Reading
 from monitoring.remembered import Remembered
+from monitoring.standing import standing
 from monitoring.verdicts import LookKind, VerdictLog, WindowVerdicts
 from monitoring.windows import Key, Window
 
@@ -42,6 +44,7 @@ class MonitorCore:
         self._model = model
         self._window_s = watch.window.total_seconds()
         self._waits_s = {"drift": lateness_s, "performance": lateness_s + delay_s}
+        self._stated = dict.fromkeys((rule.name for rule in rules_of(settings.columns, settings.columns)), 0)
         self._closings = Closings(window_s=self._window_s, waits_s=self._waits_s)
         self._log = VerdictLog(places.verdicts(model))
         self._remembered = Remembered()
@@ -74,6 +77,16 @@ class MonitorCore:
     def latest(self) -> dict[tuple[str, str], WindowVerdicts]:
         """The last record with verdicts, by bundle and look."""
         return self._remembered.latest
+
+    @property
+    def impossible(self) -> dict[str, int]:
+        """Values that cannot be, of all judged windows, by rule of the YAML (`monitoring.impossible`); 0 for one that was never broken."""
+        return self._stated | self._remembered.impossible
+
+    def standing(self, version: str) -> list[WindowVerdicts]:
+        """Alarms about a bundle that still stand, the newest first."""
+        mine = [record for record in self.alarms if record.bundle == version]
+        return standing(mine, self._remembered.ends.get(version, 0.0), window_s=self._window_s)
 
     def poll(self) -> None:
         """Take in what the journal has gained and judge the windows that are over.
@@ -114,7 +127,7 @@ class MonitorCore:
             "windows_open": len(self._collector.windows),
             "looks": self._remembered.sequence,
             "alarms": len(self.alarms),
-            "impossible_values": self._remembered.impossible,
+            "impossible_values": self._remembered.impossible.total(),
             "journal_lag_bytes": self._reading.lag(),
             "bundle": newest.bundle if newest else None,
         }

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 from wsgiref.simple_server import WSGIServer
 
@@ -18,6 +19,8 @@ from prometheus_client.registry import Collector
 
 from cluster.records import Verdict
 from monitoring import agreement
+from monitoring.decided import Decided
+from monitoring.decision_gauges import decision_metrics
 from monitoring.live_gauges import live_metrics
 from monitoring.verdicts import WindowVerdicts
 
@@ -33,10 +36,6 @@ _COUNTERS = {
     "labels_joined": ("homeostat_labels_joined", "Rows whose label came before their window's performance was judged."),
     "windows_judged": ("homeostat_windows_judged", "Windows judged for drift."),
     "alarms": ("homeostat_alarms", "Alarms raised, within the budget of monitoring.one_false_alarm_in."),
-    "impossible_values": (
-        "homeostat_impossible_values",
-        "Values outside the range or the categories that the YAML states, in judged windows, where the training rows had none.",
-    ),
     "errors": ("homeostat_monitor_errors", "Looks at the journal that failed and were tried again, since the monitor began."),
 }
 _GAUGES = {
@@ -45,6 +44,10 @@ _GAUGES = {
     "journal_lag_bytes": ("homeostat_journal_lag_bytes", "Bytes of the journal that are not read yet."),
     "notifications_waiting": ("homeostat_notifications_waiting", "Alarms that the receiver of monitoring.webhook has not accepted yet."),
 }
+_IMPOSSIBLE = (
+    "homeostat_impossible_values",
+    "Values outside the range or the categories that the YAML states, in judged windows, where the training rows had none.",
+)
 _BOUNDS = ("estimate", "lower", "upper", "promised")
 _TESTED = ("feature_drift", "association", "prediction_drift", "performance", "quality", "cascade")
 """Kinds that may carry evidence."""
@@ -62,6 +65,11 @@ class Snapshot(NamedTuple):
 
     status: dict[str, object]
     latest: list[WindowVerdicts]
+    impossible: Mapping[str, int] = MappingProxyType({})
+    """Values that cannot be, by rule: feature, a dot, fault."""
+    decided: Decided = Decided()
+    standing: Sequence[WindowVerdicts] = ()
+    """Alarms about the champion that stand, the newest first."""
 
 
 class Figures(Collector):
@@ -82,8 +90,8 @@ class Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics."""
-        status, latest = self._snapshot()
-        model = str(status["model"])
+        seen = self._snapshot()
+        status, model = seen.status, str(seen.status["model"])
         for key, (name, text) in _COUNTERS.items():
             counter = CounterMetricFamily(name, text, labels=["model"])
             if status.get(key) is not None:  # the core alone knows neither its own failures nor who is told
@@ -94,7 +102,17 @@ class Figures(Collector):
             if status.get(key) is not None:
                 gauge.add_metric([model], float(str(status[key])))
             yield gauge
-        yield from _verdict_metrics(model, _current(latest))
+        yield _impossible(model, seen.impossible)
+        yield from _verdict_metrics(model, _current(seen.latest))
+        yield from decision_metrics(model, seen.decided, seen.standing)
+
+
+def _impossible(model: str, found: Mapping[str, int]) -> Metric:
+    """A rule that was never broken counts 0, so that a rate sees the first time."""
+    counter = CounterMetricFamily(*_IMPOSSIBLE, labels=["model", "feature", "fault"])
+    for rule, values in found.items():
+        counter.add_metric([model, *rule.rsplit(".", 1)], values)
+    return counter
 
 
 def _current(latest: list[WindowVerdicts]) -> list[WindowVerdicts]:

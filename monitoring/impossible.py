@@ -161,9 +161,9 @@ def judge(
     return found, news, live
 
 
-def values_of(verdicts: Sequence[Verdict]) -> int:
-    """How many impossible values verdicts tell of, where the training rows had none."""
-    return sum(round(v.value * v.rows) for v in verdicts if v.kind == KIND and v.alarm and v.value is not None)
+def values_of(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """How many impossible values verdicts tell of, by rule, where the training rows had none."""
+    return {v.name: round(v.value * v.rows) for v in verdicts if v.kind == KIND and v.alarm and v.value is not None}
 
 
 def _figure(rule: Rule, count: int, rows: int, usual: float, first: First) -> Figure:

@@ -22,6 +22,7 @@ from cluster.runtime import NAMESPACE, monitor_name
 from cluster.settings import Settings
 from monitoring import courier, traces
 from monitoring.core import MonitorCore
+from monitoring.decided import DecisionReader
 from monitoring.exporter import Exporter, Snapshot
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Monitor:
         self._core = MonitorCore(self._settings, locate=self._locate, cache=self._cache)
         self._traces = traces.of_verdicts(self._settings)
         self._courier = courier.of_alarms(self._settings, self._core.told)
+        self._decisions = DecisionReader(self._settings)
         self._snapshot = self._look()
         chosen = self._settings.monitoring
         self._exporter = Exporter(self._figures, port=chosen.metrics_port, host=chosen.metrics_host)
@@ -113,10 +115,12 @@ class Monitor:
     def _figures(self) -> Snapshot:
         """The latest look, and what has gone wrong since."""
         told: dict[str, object] = {} if self._courier is None else {"notifications_waiting": self._courier.waiting}
-        return Snapshot(self._snapshot.status | {"errors": self._errors} | told, self._snapshot.latest)
+        return self._snapshot._replace(status=self._snapshot.status | {"errors": self._errors} | told)
 
     def _look(self) -> Snapshot:
-        return Snapshot(self._core.status(), list(self._core.latest.values()))
+        core, decided = self._core, self._decisions.read()
+        standing = [] if decided.champion is None else core.standing(decided.champion)
+        return Snapshot(core.status(), list(core.latest.values()), core.impossible, decided, standing)
 
 
 def start(settings: Settings, *, locate: Callable[[str], Pointer] | None = None, cache: str | None = None) -> Any:

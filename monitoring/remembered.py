@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from monitoring import drift, impossible
 from monitoring.said import Live
@@ -23,8 +24,10 @@ class Remembered:
         """Of the next record."""
         self.labelled = 0
         """Labelled rows that were judged."""
-        self.impossible = 0
-        """Values that cannot be, of all judged windows."""
+        self.impossible = Counter[str]()
+        """Values that cannot be, of all judged windows, by rule."""
+        self.ends: dict[str, float] = {}
+        """By bundle, the end of its newest window."""
         self.alarms: list[WindowVerdicts] = []
         self.told: list[WindowVerdicts] = []
         """Records that somebody is to be told of: alarms, and impossible values that are news."""
@@ -65,7 +68,8 @@ class Remembered:
         self._states[record.bundle] = record.state
         self._live[record.bundle] = record.live
         self.labelled += record.labelled
-        self.impossible += impossible.values_of(record.verdicts)
+        self.impossible.update(impossible.values_of(record.verdicts))
+        self.ends[record.bundle] = max(self.ends.get(record.bundle, -math.inf), record.window_end)
         if record.alarm is not None:
             self.alarms.append(record)
         if record.is_told:

@@ -13,7 +13,7 @@ from cluster.records import Verdict
 from monitoring.dashboard.facts import Facts
 from monitoring.dashboard.watched import told
 from monitoring.dashboard.wording import ago, blamed, date, kind, plural, sentence, span
-from monitoring.drift import REST
+from monitoring.standing import standing
 from monitoring.verdicts import WindowVerdicts
 from monitoring.wording import count, name, percent
 
@@ -50,8 +50,7 @@ def standing_alarms(facts: Facts) -> list[WindowVerdicts]:
     """Alarms about the champion that still stand, the newest first."""
     mine = [record for record in facts.records if record.bundle == facts.champion_version]
     newest = max((record.window_end for record in mine), default=0.0)
-    reach = REST * facts.settings.monitoring.window.total_seconds()
-    return [record for record in reversed(mine) if record.alarm is not None and record.window_end > newest - reach]
+    return standing(mine, newest, window_s=facts.settings.monitoring.window.total_seconds())
 
 
 def _bad(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from cluster import cli, errors
-from monitoring import exporter, live_gauges
 from monitoring.dashboard import report_command
 from serve_apps import metrics
 from serve_apps.protocols.errors import status_of
 from serve_apps.routes import PATHS
+from tests.unit.configs.watching import exported_by_monitor
 from training import commands, demo
 
 ROOT = Path(__file__).parents[2]
@@ -158,9 +158,6 @@ def test_every_metric_of_gateways_and_ensembles_is_documented_and_none_is_made_u
 
 
 def test_every_metric_is_documented_and_none_is_made_up():
-    counters = {f"{name}_total" for name, _ in exporter._COUNTERS.values()}
-    gauges = {name for table in (exporter._GAUGES, exporter._BY_KIND, live_gauges.NAMES) for name, _ in table.values()}
-    gauges |= {live_gauges.FINDINGS}
     page = (ROOT / "docs/how-to/monitoring.md").read_text()
     documented = set(re.findall(r"^\| `(homeostat_\w+)`", page, re.MULTILINE))
-    assert documented == counters | gauges | {"homeostat_evidence", "homeostat_evidence_threshold", "homeostat_cascade_disagreement_ratio"}
+    assert documented == exported_by_monitor()

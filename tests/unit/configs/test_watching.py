@@ -8,10 +8,9 @@ import re
 import pytest
 import yaml
 
-from monitoring import exporter, live_gauges
 from monitoring.webhook import ALERT, RUNBOOK
 from serve_apps import metrics
-from tests.unit.configs.watching import DASHBOARDS, PROMETHEUS, ROOT, metrics_in, panel_queries, rules
+from tests.unit.configs.watching import DASHBOARDS, PROMETHEUS, ROOT, exported_by_monitor, metrics_in, panel_queries, rules
 
 OF_SERVE = {"ray_serve_deployment_replica_healthy", "ray_serve_autoscaling_target_replicas"}
 ALERTS = [rule for rule in rules() if "alert" in rule]
@@ -21,16 +20,12 @@ every_alert = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["ale
 
 def exported() -> set[str]:
     """Every name that monitor, gateways and ensembles export, as Prometheus stores it."""
-    of_monitor = {f"{name}_total" for name, _ in exporter._COUNTERS.values()}
-    of_monitor |= {name for table in (exporter._GAUGES, exporter._BY_KIND) for name, _ in table.values()}
-    of_monitor |= {name for name, _ in live_gauges.NAMES.values()} | {live_gauges.FINDINGS}
-    of_monitor |= {"homeostat_evidence", "homeostat_evidence_threshold", "homeostat_cascade_disagreement_ratio"}
     code = (ROOT / "serve_apps" / "metrics.py").read_text()
     counters = re.findall(r'Counter\(\s*"(homeostat_\w+)"', code) + [f"homeostat_ensemble_{name}" for name in metrics._COUNTED]
     histograms = re.findall(r'Histogram\(\s*"(homeostat_\w+)"', code)
     of_serving = {f"{name}_total" for name in counters} | {f"homeostat_ensemble_{name}" for name in metrics._NOW}
     of_serving |= {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
-    return of_monitor | {f"ray_{name}" for name in of_serving} | OF_SERVE | {"up"}
+    return exported_by_monitor() | {f"ray_{name}" for name in of_serving} | OF_SERVE | {"up"}
 
 
 def test_rules_and_dashboards_read_only_what_is_exported_or_recorded() -> None:

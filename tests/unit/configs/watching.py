@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from monitoring import decision_gauges, exporter, live_gauges
+
 ROOT: Final = Path(__file__).parents[3]
 PROMETHEUS: Final = ROOT / "configs" / "prometheus"
 DASHBOARDS: Final = ROOT / "configs" / "grafana" / "dashboards"
@@ -25,6 +27,15 @@ class PanelQuery(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.board}: {self.panel}: {self.expression}"
+
+
+def exported_by_monitor() -> set[str]:
+    """Every name that the monitor exports, as Prometheus stores it."""
+    counted = [*exporter._COUNTERS.values(), exporter._IMPOSSIBLE, decision_gauges.BEGUN, decision_gauges.ENDED]
+    shown = [*exporter._GAUGES.values(), *exporter._BY_KIND.values(), *live_gauges.NAMES.values()]
+    shown += [decision_gauges.STANDING, decision_gauges.HARM, decision_gauges.LAST]
+    others = {live_gauges.FINDINGS, "homeostat_evidence", "homeostat_evidence_threshold", "homeostat_cascade_disagreement_ratio"}
+    return {f"{name}_total" for name, _ in counted} | {name for name, _ in shown} | others
 
 
 def rules() -> list[dict[str, Any]]:

@@ -124,3 +124,10 @@ def test_attributions_and_findings_are_exported_by_feature(core):
     assert wind == {"estimate": 0.4, "expected": 0.2, "lower": 0.3, "upper": 0.5}
     assert [(s.labels["name"], s.value) for s in families["homeostat_explanation"].samples] == [("fidelity", 0.7)]
     assert [(s.labels["kind"], s.value) for s in families["homeostat_findings"].samples] == [("attribution", 1)]
+
+
+def test_values_that_cannot_be_are_counted_by_feature_and_fault_and_the_first_of_a_kind_is_seen_as_a_rise(core):
+    seen = Snapshot(core.status(), [], {"miles.above": 3, "a.b.unknown": 0})
+    families = {f.name: f for f in Figures(lambda: seen).collect()}
+    found = {(s.labels["model"], s.labels["feature"], s.labels["fault"]): s.value for s in families["homeostat_impossible_values"].samples}
+    assert found == {("trips", "miles", "above"): 3, ("trips", "a.b", "unknown"): 0}

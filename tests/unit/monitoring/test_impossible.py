@@ -140,6 +140,7 @@ def test_impossible_values_are_verdicts_of_their_window_however_few_its_rows(wat
     first = min((4, 9), key=lambda i: times[i])
     assert f"row {first}" in next(v.message for v in found[31].verdicts if v.kind == "data_quality")
     assert core.status()["impossible_values"] == 5
+    assert core.impossible == {"miles.below": 0, "miles.above": 3, "carrier.unknown": 2}
     assert [r.news for r in log if r.look == "drift"] == [["carrier.unknown"], ["miles.above"], []]
     assert {key: int(r.window_start / DAY) for key, r in core.latest.items()}["1", "drift"] == 31  # too few rows to say how they lie
 
@@ -148,6 +149,7 @@ def test_a_rebuilt_monitor_tells_the_same_and_nobody_is_told_twice(watched) -> N
     core, log, again = watched
     again.poll()
     assert again.status() == core.status()
+    assert again.impossible == core.impossible
     assert again.told == core.told == [record for record in log if record.news]
 
 
