@@ -17,6 +17,7 @@ from typing import Any, Final
 import matplotlib as mpl
 import numpy as np
 
+from cluster.records import Verdict
 from monitoring.dashboard import wording
 from monitoring.dashboard.alarms import Evidence
 from monitoring.dashboard.bundles import Importance
@@ -117,7 +118,7 @@ def performance(seen: Series) -> str:
         if seen.guesses:
             at, values, low, high = (np.array(part) for part in zip(*seen.guesses, strict=True))
             spread_ = np.maximum([values - low, high - values], 0)
-            axes.errorbar(at / 86_400, values, yerr=spread_, color=FOURTH, fmt="D", ms=5, elinewidth=1.5, label="estimated, without labels")
+            axes.errorbar(at / 86_400, values, yerr=spread_, color=FOURTH, fmt="D", ms=5, elinewidth=1.5, label="estimated")
         _legend(axes, 3)
         axes.margins(y=0.2)
         _dates(axes, [*seen.times, *(guess[0] for guess in seen.guesses)])
@@ -142,7 +143,7 @@ def spread(seen: Spread, place: str) -> str:
     with _drawing():
         figure, (axes,) = canvas(_WIDE, _LOW if seen.edges else 0.9 + 0.34 * len(seen.cells))
         (_density if seen.edges else _bars)(axes, seen)
-        _legend(axes, 2, above=1.05)
+        _legend(axes, 2)
         return _svg(Drawn(figure, f"{seen.column}, then and now", seen.told), place)
 
 
@@ -197,6 +198,28 @@ def importance(seen: tuple[Importance, ...], loss: str) -> str:
 
 
 @functools.lru_cache(maxsize=_KEPT)
+def attribution(seen: tuple[Verdict, ...]) -> str:
+    """Sizes of the features' contributions in the newest window, with bounds, beside those on the reference."""
+    with _drawing():
+        figure, (axes,) = canvas(_WIDE, 1.2 + 0.26 * len(seen))
+        known = [(one.name, one.value or 0.0, one.lower or 0.0, one.upper or 0.0) for one in seen]
+        dots(axes, known, MAIN)
+        places = range(len(seen) - 1, -1, -1)
+        then = [one.expected or 0.0 for one in seen]
+        axes.plot(then, places, ls="", marker="|", ms=13, mew=2.5, color=MUTED, label="then, in training")
+        axes.plot([], [], ls="", marker="o", ms=5, color=MAIN, label="now, with bounds")
+        changed = [(one, place) for one, place in zip(seen, places, strict=True) if one.alarm]
+        if changed:
+            axes.plot([one.value for one, _ in changed], [place for _, place in changed], "o", color=_BAD, ms=6, label="has changed")
+        axes.set_xlim(left=0)
+        axes.set_xlabel(seen[0].unit)
+        _legend(axes, 3)
+        moved = wording.listed([f"{one.name} from {number(one.expected)} to {number(one.value)}" for one, _ in changed])
+        told = f"Shown to have changed: {moved}." if changed else "None is shown to have changed."
+        return _svg(Drawn(figure, "What answers rest on, then and now", told), "attribution")
+
+
+@functools.lru_cache(maxsize=_KEPT)
 def groups(attribute: str, figure_name: str, seen: tuple[tuple[str, float, float, float], ...]) -> str:
     """A figure of each group, with intervals."""
     with _drawing():
@@ -221,9 +244,11 @@ def _svg(drawn: Drawn, place: str) -> str:
     return svg
 
 
-def _legend(axes: Any, columns: int, *, above: float = 1.0) -> None:
-    """Above the drawing, where it hides nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, above), ncols=columns, fontsize=10.5, borderaxespad=0.2)
+def _legend(axes: Any, columns: int) -> None:
+    """Above the drawing, as wide as the figure: it hides nothing, and takes no room from the axes' width."""
+    axes.figure.legend(
+        loc="outside upper left", ncols=columns, fontsize=10.5, borderaxespad=0.2, handlelength=1.6, handletextpad=0.5, columnspacing=1.4
+    )
 
 
 def _slug(text: str) -> str:

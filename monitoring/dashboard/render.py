@@ -20,7 +20,7 @@ from monitoring.dashboard.views import Views
 from monitoring.dashboard.watched import better
 
 HERE: Final = Path(__file__).parent
-_DRAWN: Final = ("evidence", "requests", "latency", "rows", "performance", "spread", "importance", "groups")
+_DRAWN: Final = ("evidence", "requests", "latency", "rows", "performance", "spread", "attribution", "importance", "groups")
 
 
 class Choice(NamedTuple):

@@ -127,4 +127,5 @@ def _bounds(verdict: Verdict) -> str:
 def _said(verdict: Verdict) -> str:
     """With the unit, where it says more than the name does."""
     unit = "" if verdict.unit in verdict.name else verdict.unit
-    return "; ".join(part for part in ("breaks its limit" if verdict.alarm else "", unit, verdict.message) if part)
+    found = "has changed" if verdict.kind == "attribution" else "breaks its limit"
+    return "; ".join(part for part in (found if verdict.alarm else "", unit, verdict.message) if part)

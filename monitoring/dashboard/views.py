@@ -54,6 +54,8 @@ class Views:
     cascade: str | None
     protected: tuple[str, ...]
     fairness: FairnessReport | None
+    attribution: tuple[Verdict, ...]
+    """Contributions of the features that count most, and of those that have changed, the largest first."""
     importance: tuple[Importance, ...]
     importance_loss: str
     decisions: list[Line]
@@ -76,6 +78,7 @@ def build(facts: Facts, span: Span = EVER, *, live: bool = True) -> Views:
     minutes = _last_hour(facts) if live else _logged(facts, span)
     traffic = facts.traffic.total(clock.since, clock.until)
     explained = champion.explained if champion else None
+    told = watched.by_section(watched.told(facts, records))
     return Views(
         model=facts.settings.model,
         health=judge(facts),
@@ -90,11 +93,12 @@ def build(facts: Facts, span: Span = EVER, *, live: bool = True) -> Views:
         logs_all=facts.logs_all,
         rows=watched.rows_by_window(records),
         series=watched.series(facts, records),
-        told=watched.by_section(watched.told(facts, records)),
+        told=told,
         labels=watched.labels(facts, records),
         cascade=watched.cascade(facts),
         protected=facts.settings.columns.protected,
         fairness=champion.fairness if champion else None,
+        attribution=watched.largest(told["explanations"].get("attribution", []), most=_MOST_IMPORTANT),
         importance=tuple(explained.importance[:_MOST_IMPORTANT]) if explained else (),
         importance_loss=explained.loss if explained else "",
         decisions=decisions([entry for entry in facts.decisions if live or span.holds(entry.written)]),

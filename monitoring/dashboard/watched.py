@@ -157,6 +157,16 @@ def by_section(verdicts: Sequence[Verdict]) -> dict[str, dict[str, list[Verdict]
     return found
 
 
+def largest(verdicts: Sequence[Verdict], *, most: int) -> tuple[Verdict, ...]:
+    """So many with the largest value, then or now, those that have changed before others; the largest first."""
+
+    def size(verdict: Verdict) -> float:
+        return max(verdict.value or 0.0, verdict.expected or 0.0)
+
+    chosen = sorted((v for v in verdicts if v.value is not None), key=lambda verdict: (not verdict.alarm, -size(verdict)))[:most]
+    return tuple(sorted(chosen, key=size, reverse=True))
+
+
 def labels(facts: Facts, records: Sequence[WindowVerdicts]) -> list[Figure]:
     """How many came, and how many are awaited."""
     looks = [record for record in records if record.look == "performance"]

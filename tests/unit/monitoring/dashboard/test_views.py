@@ -9,7 +9,7 @@ import pytest
 
 from cluster.ledger import Closed, Event, Judged, Trained
 from cluster.records import GateVerdict, Pointer, Pointers, Promotion, RetrainRequest
-from monitoring.dashboard import tables
+from monitoring.dashboard import charts, tables, watched
 from monitoring.dashboard.decisions import decisions
 from monitoring.dashboard.facts import Decision
 from monitoring.dashboard.figure import Span
@@ -127,7 +127,21 @@ def test_a_feature_whose_contributions_changed_is_said_first_and_shown_among_the
     table = tables.verdicts("attribution", views.told["explanations"]["attribution"])
     assert table.caption == "What answers rest on, in the newest window"
     assert [row[:4] for row in table.rows] == [("wind", "0.4", "0.1", "0.3 to 0.5"), ("miles", "0.2", "0.1", "0.1 to 0.3")]
-    assert table.rows[0][-1] == "breaks its limit; mean size of its contribution (log odds); from 0.2 to 0.4"
+    assert table.rows[0][-1] == "has changed; mean size of its contribution (log odds); from 0.2 to 0.4"
+    drawing = charts.attribution(views.attribution)
+    assert [one.name for one in views.attribution] == ["wind", "miles"]
+    assert "Shown to have changed: wind from 0.1 to 0.4." in drawing
+    assert "mean size of its contribution (log odds)</text>" in drawing
+    assert "var(--bad)" in drawing
+    calm = charts.attribution(views.attribution[1:])
+    assert "None is shown to have changed." in calm
+    assert "var(--bad)" not in calm
+
+
+def test_of_many_features_the_largest_are_drawn_and_those_that_have_changed():
+    many = [verdict("attribution", f"f{i}", value=float(i), expected=0.5) for i in range(20)]
+    changed, unknown = verdict("attribution", "small", value=0.25, alarm=True), verdict("attribution", "unknown", value=None)
+    assert [one.name for one in watched.largest([*many, changed, unknown], most=4)] == ["f19", "f18", "f17", "small"]
 
 
 def test_a_span_of_days_is_counted_from_the_newest_window_and_not_from_the_clock():
