@@ -15,7 +15,7 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One panel; `number` shows the last value alone."""
+    """One panel; `number` shows the last value alone, `signed` an axis that goes below 0."""
 
     title: str
     description: str
@@ -23,6 +23,7 @@ class Panel(NamedTuple):
     queries: tuple[Query, ...]
     width: int = 12
     number: bool = False
+    signed: bool = False
 
 
 class Row(NamedTuple):
@@ -72,6 +73,12 @@ def _refused(name: str) -> Query:
     return Query(_or_nothing(_ensemble(name), _ensemble("batches")), f"{{{{model}}}} {name}")
 
 
+_SIZE: Final = 'homeostat_attribution_size{model=~"$model",bound="%s"}'
+_USUAL: Final = _SIZE % "expected"
+_MOVED: Final = f"abs({_SIZE % 'estimate'} - ignoring (bound) {_USUAL})"
+_BY_BUNDLE: Final = "sum by (model, bundle)"
+
+
 HEALTH: Final = Board(
     "homeostat-health",
     "Homeostat: model health",
@@ -106,6 +113,23 @@ HEALTH: Final = Board(
                     (Query(f"topk(10, homeostat_evidence{_MODEL})", "{{model}} {{bundle}} {{kind}} {{name}}"),),
                     10,
                 ),
+                Panel(
+                    "Alarms that stand",
+                    "About the champion; each for 28 windows.",
+                    "short",
+                    (Query(f"homeostat_alarms_standing{_MODEL}", "{{model}}"),),
+                    4,
+                    number=True,
+                ),
+                Panel(
+                    "What the newest of them costs",
+                    "Change of the loss (Brier score or RMSE) from the reference, with its bounds; above 0 is worse. Measured where labels are in, else "
+                    "what the scores expect. Nothing where it cannot be known.",
+                    "short",
+                    (Query(f"homeostat_alarm_harm{_MODEL}", "{{model}} {{bundle}} {{metric}} by {{source}}, {{bound}}"),),
+                    20,
+                    signed=True,
+                ),
             ),
         ),
         Row(
@@ -128,7 +152,12 @@ HEALTH: Final = Board(
                     "Share of rows that are missing, of an unknown category or outside the range, latest window.",
                     "percentunit",
                     (Query(f"homeostat_quality_ratio{_MODEL}", "{{model}} {{bundle}} {{feature}} {{fault}}"),),
-                    _WHOLE,
+                ),
+                Panel(
+                    "Values that cannot be",
+                    "Of the last day: outside the range or the categories that the YAML states, where the training rows had none.",
+                    "short",
+                    (Query(f"increase(homeostat_impossible_values_total{_MODEL}[1d])", "{{model}} {{feature}} {{fault}}"),),
                 ),
             ),
         ),
@@ -202,6 +231,67 @@ HEALTH: Final = Board(
                     "Shown to be, by bounds that hold at every look.",
                     "short",
                     (Query(f"homeostat_findings{_MODEL}", "{{model}} {{bundle}} {{kind}}"),),
+                ),
+            ),
+        ),
+        Row(
+            "What answers rest on",
+            (
+                Panel(
+                    "How far it has moved",
+                    "Change in the size of all features' contributions, as a share of what it was on the reference. It moves by itself: no threshold.",
+                    "percentunit",
+                    (Query(f"{_BY_BUNDLE} ({_MOVED}) / {_BY_BUNDLE} ({_USUAL})", "{{model}} {{bundle}}"),),
+                    8,
+                ),
+                Panel(
+                    "Features whose contributions moved most",
+                    "Mean size in the latest window, less that on the reference, whichever way; in the unit of the trees.",
+                    "short",
+                    (Query(f"topk(10, {_MOVED})", "{{model}} {{bundle}} {{feature}}"),),
+                    8,
+                ),
+                Panel(
+                    "How far explanations can be trusted",
+                    "fidelity: R² of LIME's linear models, poor_fidelity: share of rows where they fit badly; the others: whether the order of features "
+                    "stays the same with another seed, with noise, and from the reference to now.",
+                    "percentunit",
+                    (Query('homeostat_explanation{model=~"$model",bound="estimate"}', "{{model}} {{bundle}} {{name}}"),),
+                    8,
+                ),
+            ),
+        ),
+        Row(
+            "Retrains",
+            (
+                Panel(
+                    "Under way",
+                    "Begun and not ended, by the ledger.",
+                    "short",
+                    (
+                        Query(
+                            f"{_BY} (homeostat_retrains_begun_total{_MODEL}) - {_BY} (homeostat_retrains_ended_total{_MODEL})", "{{model}}"
+                        ),
+                    ),
+                    6,
+                    number=True,
+                ),
+                Panel(
+                    "How they ended",
+                    "Since the first: promoted, refused by the gate, or abandoned because every attempt failed.",
+                    "short",
+                    (
+                        Query(f"homeostat_retrains_begun_total{_MODEL}", "{{model}} begun"),
+                        Query(f"homeostat_retrains_ended_total{_MODEL}", "{{model}} {{outcome}}"),
+                    ),
+                ),
+                Panel(
+                    "How long the last took",
+                    "From asking for it to its end.",
+                    "s",
+                    (Query(f"homeostat_retrain_last_duration_seconds{_MODEL}", "{{model}}"),),
+                    6,
+                    number=True,
                 ),
             ),
         ),

@@ -68,7 +68,8 @@ def _variable(metric: str) -> builders.QueryVariable:
 
 
 def _lines(panel: Panel) -> timeseries.Panel:
-    made = timeseries.Panel().title(panel.title).description(panel.description).unit(panel.unit).min(0).datasource(_SOURCE)
+    made = timeseries.Panel().title(panel.title).description(panel.description).unit(panel.unit).datasource(_SOURCE)
+    made = made if panel.signed else made.min(0)
     made = made.span(panel.width).height(_HEIGHT).tooltip(common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
     for index, query in enumerate(panel.queries):
         made = made.with_target(_target(query, index))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,15 +16,17 @@ import ray
 import yaml
 
 from cluster import service
-from cluster.records import Pointer
+from cluster.ledger import Closed, Ledger
+from cluster.records import Pointer, RetrainRequest
 from cluster.runtime import LocalCluster, free_port
 from cluster.settings import Settings
 from monitoring import verdicts
 from monitoring.monitor import start
 from monitoring.webhook import fingerprint
+from tests import builders
 from tests.integration.prometheus import Prometheus, Sample, program
 from tests.integration.receiver import Receiver
-from tests.integration.watched import Caller, Day, make_settings, promote, publish
+from tests.integration.watched import DAY, FIRST_DAY, Caller, Day, make_settings, promote, publish
 from tests.processes import kill, wait_until
 from tests.unit.configs.watching import PROMETHEUS, PanelQuery, metrics_in, panel_queries, rules
 
@@ -82,6 +86,7 @@ def _happen(
         for name in names:
             wait_until(lambda: _is_at_least(prometheus.ask(name), number), timeout_s=90, what=name)  # noqa: B023 - called at once
 
+    _retrain(root)
     for number in range(40, 44):
         caller.send(Day(number, rng))
     caller.ask(timeout_s=1e-6)
@@ -94,6 +99,7 @@ def _happen(
 
     promote(root, pointers["2"])
     wait_until(lambda: caller.ask().json()["bundle"] == "2", timeout_s=30, what="the swap")
+    caller.ask(miles=9000.0, at=dt.datetime.fromtimestamp((FIRST_DAY + 44.5) * DAY, dt.UTC).isoformat())  # no flight is so long
     for number in range(44, 54):
         caller.send(Day(number, rng, shift=250 if number > 44 else 0))
     caller.ask(timeout_s=1e-6)
@@ -107,6 +113,13 @@ def _happen(
 
     wait_until(ensembles_rows_grow, timeout_s=90, what="rows of the ensemble to grow")
     have_come(0, "model:homeostat_ensemble_refused:ratio_rate10m", "model:homeostat_request_errors:ratio_rate3d")
+
+
+def _retrain(root: Path) -> None:
+    """What the ledger says of a retrain that a steward began and the gate refused."""
+    ledger = Ledger(builders.make_settings(root).places.ledger(builders.MODEL), clock=time.time)
+    ledger.append(RetrainRequest(run="late-1", reason="alarm", now=40 * DAY, since=0, train_until=30 * DAY, seed=7))
+    ledger.append(Closed(run="late-1", outcome="refused", reason="it is worse", now=40 * DAY))
 
 
 def _is_at_least(samples: list[Sample], number: int) -> bool:
@@ -152,6 +165,16 @@ def test_what_happened_raises_its_alert_and_nothing_is_said_to_be_down(watched: 
     firing = watched.prometheus.firing()
     assert firing["HomeostatAlarm"]["model"] == watched.settings.model
     assert not firing.keys() & {"HomeostatMonitorDown", "HomeostatRayDown", "HomeostatMonitorFailing", "HomeostatAlarmsNotDelivered"}
+
+
+def test_a_value_that_cannot_be_is_counted_under_its_column(watched: Watched) -> None:
+    found = watched.prometheus.ask("homeostat_impossible_values_total > 0")
+    assert [(sample.labels["feature"], sample.labels["fault"], sample.value) for sample in found] == [("miles", "above", 1)]
+
+
+def test_a_retrain_of_the_ledger_is_counted_by_how_it_ended(watched: Watched) -> None:
+    found = watched.prometheus.ask("homeostat_retrains_ended_total")
+    assert {sample.labels["outcome"]: sample.value for sample in found} == {"promoted": 0, "refused": 1, "abandoned": 0}
 
 
 def test_every_alarm_of_the_verdict_log_was_told_once(watched: Watched) -> None:

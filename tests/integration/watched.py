@@ -11,13 +11,17 @@ from typing import Any
 import httpx
 import msgspec
 import numpy as np
+import xgboost
 
 from cluster import bundle, storage
 from cluster.records import Pointer, Pointers
 from cluster.schema import FeatureSchema, Floats, Label, Matrix
 from cluster.settings import Settings, parse
+from monitoring import attributing
 from monitoring.profile import build_profile
 from tests import builders
+from training.composing import trees
+from training.explaining import lime_setup
 
 DAY = 86400.0
 FIRST_DAY = 15_706  # 1 January 2013
@@ -57,12 +61,24 @@ def publish(root: Path, reference: Iterable[Day], *, version: str, threshold: fl
     days = list(reference)
     folder = root / "bundles" / version
     builders.make_bundle(folder, schema=schema(), threshold=threshold)
-    columns = (np.concatenate([getattr(day, name) for day in days]) for name in ("X", "scores", "times", "y"))
-    profile = build_profile(schema(), *columns, window=dt.timedelta(days=1))
+    X, scores, times, y = (np.concatenate([getattr(day, name) for day in days]) for name in ("X", "scores", "times", "y"))
+    profile = build_profile(schema(), X, scores, times, y, window=dt.timedelta(days=1))
     (folder / "profile.json").write_bytes(msgspec.json.encode(profile))
+    _explain(folder, X, times, y)
     pointer = Pointer(version=version, uri=str(folder), digest=bundle.seal(folder, model=builders.MODEL, created=builders.CREATED))
     promote(root, pointer)
     return pointer
+
+
+def _explain(folder: Path, X: Matrix, times: Floats, y: Floats) -> None:  # noqa: N803 - the field's name
+    """What the monitor needs to say on which features answers rest, and how far to trust that: trees, their attributions, LIME's statistics."""
+    parameters = trees.task_parameters(schema().label, seed=1, threads=1) | {"max_depth": 3}
+    booster = xgboost.train(parameters, xgboost.QuantileDMatrix(X, y), 10)
+    found = attributing.build(schema(), booster, X, times, whose="student", window_s=DAY, rng=np.random.default_rng(0))
+    (folder / attributing.STUDENT).write_bytes(trees.save(booster))
+    for name, content in ((attributing.NAME, found), (lime_setup.NAME, lime_setup.lime_setup(schema(), X))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(msgspec.json.encode(content))
 
 
 def promote(root: Path, pointer: Pointer) -> None:
