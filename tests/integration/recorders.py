@@ -1,14 +1,16 @@
-"""A member whose fits are counted, slow ones under way can be killed, and whose model is a sum that is known."""
+"""Members whose workers can be killed in a fit: one whose fits are counted and whose model is a sum that is known, and the real ones."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -16,10 +18,61 @@ import ray
 from optuna import Trial
 
 from cluster.schema import Matrix, Section
-from training.members import Crew, Fit, Rows
+from training.members import Crew, Fit, Member, Rows, xgboost
 
 ROUNDS = 6
 _NOTHING = Section()
+
+
+def is_first(folder: str, name: str) -> bool:
+    """Whether nobody asked before, over all processes."""
+    try:
+        (Path(folder) / f"{name}.died").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def wait_for_a_state(folder: str, name: str) -> None:
+    """A report returns before the controller has seen it; a kill in between would rightly repeat more."""
+    deadline = time.monotonic() + 30
+    while not _has_state(folder, name) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _has_state(folder: str, name: str) -> bool:
+    snapshots = Path(folder).rglob("checkpoint_manager_snapshot.json")
+    return any(f"{name}.partial" in str(p) for s in snapshots for p in s.parent.rglob("*.partial"))
+
+
+@dataclass(frozen=True)
+class Mortal:
+    """A real member whose last worker is killed once, in the middle of a fit, after it has kept a state."""
+
+    member: Member
+    folder: str
+
+    def __getattr__(self, name: str) -> Any:
+        """All but how it is fitted is the member's."""
+        if name in ("member", "folder") or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.member, name)
+
+    def fit(self, train: Rows, valid: Rows | None, crew: Crew, *, effort: int | None = None) -> Fit:
+        """As the member does, in short slices, so that a small fit has states."""
+        xgboost.LONG_FIT, xgboost.SLICE_ROUNDS = 0, 3
+        saved = itertools.count(1)
+
+        def save(state: Callable[[], bytes]) -> None:
+            crew.save(state)
+            if next(saved) == 2 and crew.rank == crew.size - 1 and is_first(self.folder, self.member.name):
+                wait_for_a_state(self.folder, self.member.name)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        fitted = self.member.fit(train, valid, replace(crew, save=save), effort=effort)
+        with (Path(self.folder) / f"{self.member.name}.txt").open("a") as file:
+            file.write("from a state\n" if crew.resume else "from the beginning\n")
+        return fitted
 
 
 @dataclass(frozen=True)
@@ -80,21 +133,11 @@ class Recorder:
             file.write(f"{line}\n")
 
     def _is_first_time(self) -> bool:
-        try:
-            (Path(self.folder) / f"{self.name}.died").touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
+        return is_first(self.folder, self.name)
 
     def _wait_for_a_state(self, crew: Crew) -> None:
-        """A report returns before the controller has seen it; a kill in between would rightly repeat more."""
-        deadline = time.monotonic() + 30
-        while crew.size > 1 and not self._kept() and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    def _kept(self) -> bool:
-        snapshots = Path(self.folder).rglob("checkpoint_manager_snapshot.json")
-        return any(f"{self.name}.partial" in str(p) for s in snapshots for p in s.parent.rglob("*.partial"))
+        if crew.size > 1:
+            wait_for_a_state(self.folder, self.name)
 
     def score(self, native: bytes, matrix: Matrix) -> Matrix:
         """Unused."""

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.errors import HomeostatError, Unavailable
 from cluster.training_settings import Training
-from tests.integration.recorders import ROUNDS, Recorder
+from tests.integration.recorders import ROUNDS, Mortal, Recorder
 from tests.unit.training import tables
 from training.composing import graphs
 from training.composing.calibration import loss
@@ -75,6 +75,21 @@ def test_a_worker_killed_in_a_fit_restarts_the_group_which_goes_on_from_the_last
     assert [models["recorder"] for models in (*fits.folds, fits.final)] == EXPECTED  # what an uninterrupted run gives
     assert [models["first"] for models in (*fits.folds, fits.final)] == EXPECTED
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("family", ["xgboost", "torch"])
+def test_a_real_fit_whose_worker_is_killed_ends_in_the_bytes_of_one_that_was_never_stopped(family: str, tmp_path: Path) -> None:
+    (member,) = [member for member in tables.members_of("binary") if member.name == family]
+    rows, cuts = tables.rows_of("binary", 1200), Cuts(Fold(700, 900), [Fold(900, 1200)])
+    spared, mortal = (Mortal(member, str(tmp_path / name)) for name in ("spared", "mortal"))
+    for name in ("spared", "mortal"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "spared" / f"{family}.died").touch()
+    whole, again = (fit_members([one], rows, cuts, GROUP, f"{one.folder}/runs", run="run", keep_every_s=0) for one in (spared, mortal))
+    assert again == whole
+    assert "from a state" in (tmp_path / "mortal" / f"{family}.txt").read_text()
+    assert "from a state" not in (tmp_path / "spared" / f"{family}.txt").read_text()
 
 
 @pytest.mark.usefixtures("ray_cluster")
