@@ -18,8 +18,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -70,8 +71,7 @@ class Alarm(Record, frozen=True, kw_only=True):
     message: str
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """One metric in one window, not yet judged."""
 
     reference: Reference | Promise
@@ -79,14 +79,13 @@ class Look:
     unit: str
     size: str
     """The change in words a person understands."""
-    figures: Mapping[int, float] = field(default_factory=dict)
+    figures: Mapping[int, float] = MappingProxyType({})
     """Standardised figures of the metric's aspects, by their places in the profile's `usual`."""
     audits: Audits | None = None
     """What a promise is judged by; None for the metrics of the profile."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One metric in one window, judged."""
 
     look: Look
@@ -129,14 +128,14 @@ def judge(
 ) -> tuple[State, list[Finding], Alarm | None]:
     """Take in what one window says, and put it into words.
 
-    No aspect says more than four standard deviations in one window, and no promise more than sqrt(threshold / weight), so that nothing alarms on one
-    window alone: one day of snow is no lasting change. After an alarm every detector begins anew and the blamed ones rest for 28 windows, so
+    No aspect says more than four standard deviations in one window, and no promise more than sqrt(threshold / weight): one day of snow is no lasting
+    change. An aspect whose tails are those of rows drawn by lot (`monitoring.evidence`) says up to seven, and may alarm at once. After an alarm every detector begins anew and the blamed ones rest for 28 windows, so
     that a lasting change is told again, but not every week.
     """
     watch, looks, promised = _audited(state.watch, looks, window_start=window_start, threshold=threshold)
     figures = np.full(len(profile.usual.aspects), np.nan)
-    for look in looks:
-        figures[list(look.figures)] = list(look.figures.values())
+    places = list(chain.from_iterable(look.figures for look in looks))
+    figures[places] = list(chain.from_iterable(look.figures.values() for look in looks))
     state, weighed = weigh(
         profile, msgspec.structs.replace(state, watch=watch), figures, window_start=window_start, threshold=threshold, promise=promise
     )
@@ -252,6 +251,6 @@ def _audited(
             watch, e_values[look.reference.key] = agreement.advance(
                 before, look.audits, window_start=window_start, cap=math.sqrt(threshold / CASCADE_SHARE)
             )
-            look = replace(look, size=agreement.describe(watch))
+            look = look._replace(size=agreement.describe(watch))
         told.append(look)
     return watch, told, e_values

@@ -19,6 +19,11 @@ runs as a Shiryaev-Roberts e-detector (Shin, Ramdas & Rinaldo 2022):
 whose mean after n healthy windows is at most n, whatever the dependence between metrics. Because M_n is a sum over the windows in which a change may have
 begun, its weighted mean of window numbers dates the change (Shiryaev 1963: the posterior under a flat prior).
 
+How far out a figure may lie by chance is known of one that is the mean of many rows drawn by lot: it is normal (central limit theorem), and the larger the share
+of its variance that rows explain, the nearer its T_n is taken to be to that, by excess kurtosis: what else varies counts as Student's with 10 degrees of
+freedom. Where rows explain nearly all, and the metrics of the stream share no memory, one window may say up to seven standard deviations, and a bet on a leap is made. Of all
+other figures it says at most four, so that none of them alarms on one window.
+
 Assumes that a window depends on the past through the one before it and, by `inefficiency`, a few more; memory and inefficiency are
 estimated and raised towards their upper bounds. Windows that come in runs much longer than the reference shows break it, and so do events so
 rare that the reference has none of them.
@@ -35,13 +40,18 @@ from scipy.special import ndtri, stdtr
 from cluster.records import Record
 from cluster.schema import Floats
 
-BETS: Final = np.array([0.5, 1.0, 1.5])
-"""How far a changed metric is betted to lie from its past, in standard deviations of a window."""
+BETS: Final = np.array([0.5, 1.0, 1.5, 4.0])
+"""How far a changed metric is betted to lie from its past, in standard deviations of a window; the last only where tails are known."""
 WAGERS: Final = np.concatenate([BETS, -BETS])
 """Bets up, then the same down."""
 _MOST_Z: Final = 4.0
 """One window says no more than this: one day of snow is no lasting change."""
-_MOST_DF: Final = 10.0  # tails stay heavier than normal however long the reference is
+_MOST_KNOWN_Z: Final = 7.0
+"""The same of a metric whose tails are known."""
+_LARGEST_ANYWHERE: Final = 1.5
+_KNOWN: Final = 0.4  # tails are known where no larger share of the variance than this may be anything but rows by lot
+_NO_MEMORY: Final = 2.0  # standard errors of a correlation: windows of a stream that shares more of a memory are not made of rows by lot
+_KURTOSIS: Final = 1.0  # in excess of a normal figure's, of what is not rows by lot: Student's with 10 degrees of freedom
 _FEWEST_DF: Final = 3.0
 _MOST_MEMORY: Final = 0.9
 _ERROR: Final = 1.0  # standard errors that are added to a metric's own memory
@@ -59,6 +69,8 @@ class Start(Record, frozen=True, kw_only=True):
     inefficiency: list[float]
     """How many residuals are worth one independent residual."""
     df: list[float]
+    most: list[float]
+    """How many standard deviations one window says at most."""
     floor: list[float]
     """A residual's variance is at least this: what the number of rows alone explains."""
     windows: list[float]
@@ -103,59 +115,74 @@ def unpack(packed: Packed, *, like: Memory) -> Memory:
     return Memory(*(np.frombuffer(data, dtype="<f8").reshape(field.shape) for data, field in zip(packed.fields, like, strict=True)))
 
 
-def learn(figures: Floats, sizes_floor: Floats, noise: Floats) -> Start:
+class Rows(NamedTuple):
+    """How much of the variance of each of A figures, about 1, the number of a window's rows explains: float64 (A,), 0 to 1."""
+
+    floor: Floats
+    """At least this much, whatever the reference shows."""
+    independent: Floats
+    """So much is known to be independent from window to window, and has no memory: neither its own nor what the metrics share."""
+    many: Floats
+    """So much is that of a mean of many rows drawn by lot, whose tails are a normal figure's; 0 where that is not known."""
+
+
+def learn(figures: Floats, rows: Rows) -> Start:
     """Learn from the reference's blocks.
 
     Parameters
     ----------
     figures
         float64 (m, A), in order of time, standardised to about mean 0; NaN where a block says nothing of a metric.
-    sizes_floor
-        float64 (A,): the variance that a figure has by the number of its rows alone.
-    noise
-        float64 (A,), 0 to 1: how much of it is known to be independent from window to window; 0 where that is not known. Noise has no memory,
-        neither its own nor what the metrics share.
     """
-    columns = [_Course(figures[:, j][~np.isnan(figures[:, j])], float(noise[j])) for j in range(figures.shape[1])]
+    columns = [
+        _Course(figures[:, j][~np.isnan(figures[:, j])], float(rows.independent[j]), float(rows.many[j])) for j in range(figures.shape[1])
+    ]
     shared = float(np.quantile([c.correlation for c in columns], _ALIKE)) if columns else 0.0
-    made = [_learned(course, shared * course.wandering, float(floor)) for course, floor in zip(columns, sizes_floor, strict=True)]
+    is_by_lot = shared <= _NO_MEMORY / np.sqrt(len(figures))
+    made = [
+        _learned(course, shared * course.wandering, float(floor), course.wild if is_by_lot else 1.0)
+        for course, floor in zip(columns, rows.floor, strict=True)
+    ]
     return Start(**{name: [entry[name] for entry in made] for name in Start.__struct_fields__})
 
 
 class _Course:
     """One metric on the reference.
 
-    `wandering` is the share of its variance that may have a memory: at most what is not noise, and a standard error of a variance.
+    `wandering` is the share of its variance that may have a memory: at most what is not noise, and a standard error of a variance. `wild` is the share
+    whose tails are not known, in the same way.
     """
 
-    def __init__(self, figures: Floats, noise: float) -> None:
+    def __init__(self, figures: Floats, noise: float, many: float) -> None:
         self.figures, self.noise = figures, noise
         m, around = len(figures), figures - figures.mean()
         power = max(float(around @ around), m * noise)
         first = float(around[1:] @ around[:-1]) / power if power > 0 else 0.0
         self.correlation = first + (1 + 3 * first) / m if power > 0 else 0.0  # Kendall 1954: small samples show too little
         self.error = float(np.sqrt(max(1 - self.correlation**2, 0.0) / m)) if power > 0 else 0.0
-        self.wandering = min(1 - noise + float(np.sqrt(2 / m)), 1.0)
+        self.wandering, self.wild = (min(1 - share + float(np.sqrt(2 / m)), 1.0) for share in (noise, many))
 
 
-def _learned(course: _Course, shared: float, floor: float) -> dict[str, Any]:
+def _learned(course: _Course, shared: float, floor: float, wild: float) -> dict[str, Any]:
     x, m = course.figures, len(course.figures)
     memory = min(max(course.correlation + _ERROR * course.error, shared, 0.0), _MOST_MEMORY) if course.error > 0 else 0.0
     residuals = x[1:] - memory * x[:-1]
     around = residuals - residuals.mean()
     inefficiency = _inefficiency(around, course.noise)
     worth = m / min(max((1 + memory) / (1 - memory) * inefficiency, 1.0), m / 4)
-    df, floor = min(max(worth - 1, _FEWEST_DF), _MOST_DF), floor * max(1 - memory**2, 0.05)
+    df, floor = min(max(worth - 1, _FEWEST_DF), 4 + 6 / (_KURTOSIS * wild**2)), floor * max(1 - memory**2, 0.05)
+    most = _MOST_KNOWN_Z if wild <= _KNOWN else _MOST_Z
     return {
         "memory": memory,
         "inefficiency": inefficiency,
         "df": df,
+        "most": most,
         "floor": floor,
         "windows": float(len(residuals)),
         "mean": float(residuals.mean()),
         "squares": float(around @ around),
         "last": float(x[-1]),
-        "price": _price(_z(_left_out(around, inefficiency, floor), df, inefficiency)).tolist(),
+        "price": _price(_z(_left_out(around, inefficiency, floor), df, inefficiency, most)).tolist(),
     }
 
 
@@ -167,9 +194,9 @@ def _left_out(around: Floats, inefficiency: float, floor: float) -> Floats:
     return np.asarray(around * n / (n - 1) / np.sqrt(variance * (1 + inefficiency / (n - 1))))
 
 
-def _z(t: Floats, df: Floats | float, inefficiency: Floats | float) -> Floats:
-    chance = np.clip(stdtr(df, t), 1e-12, 1 - 1e-12)
-    return np.asarray(np.clip(ndtri(chance), -_MOST_Z, _MOST_Z) / np.sqrt(inefficiency))
+def _z(t: Floats, df: Floats | float, inefficiency: Floats | float, most: Floats | float) -> Floats:
+    chance = np.clip(stdtr(df, -np.abs(t)), 1e-15, 0.5)  # the lower tail has all digits
+    return np.asarray(np.sign(t) * np.minimum(-ndtri(chance), most) / np.sqrt(inefficiency))
 
 
 def _price(z: Floats) -> Floats:
@@ -192,6 +219,14 @@ def _inefficiency(around: Floats, noise: float) -> float:
     return min(max(1 + 2 * sum(float(around[lag:] @ around[:-lag]) + own / m for lag in lags) / power, 1.0), m / 4)
 
 
+def _stakes(is_known: Flags, both_sides: Flags) -> Floats:
+    """How what is betted on each metric is shared between the wagers, float64 (A, wagers): evenly, but for those that are not offered."""
+    large = np.tile(BETS > _LARGEST_ANYWHERE, 2)
+    down = np.arange(len(WAGERS)) >= len(BETS)
+    offered = (is_known[:, None] | ~large) & (both_sides[:, None] | ~down)
+    return np.asarray(offered / offered.sum(axis=1, keepdims=True))
+
+
 class Detectors:
     """The test over A metrics of one reference.
 
@@ -206,8 +241,7 @@ class Detectors:
     def __init__(self, start: Start, both_sides: Flags) -> None:
         self._start = {name: np.array(getattr(start, name)) for name in Start.__struct_fields__}
         self._start["price"] = self._start["price"].reshape(-1, len(WAGERS))
-        stakes = np.where(both_sides[:, None], 1.0, np.array([2.0] * len(BETS) + [0.0] * len(BETS)))
-        self._stakes: Floats = stakes / len(WAGERS)
+        self._stakes = _stakes(self._start["most"] > _MOST_Z, both_sides)
         s, metrics = self._start, len(self._start["windows"])
         empty = np.zeros((metrics, len(WAGERS)))
         self._first = Memory(s["windows"], s["mean"], s["squares"], s["last"], np.zeros(metrics), empty, empty, empty)
@@ -262,7 +296,7 @@ class Detectors:
         s = self._start
         residuals = figures - s["memory"] * memory.last
         t = (residuals - memory.mean) / np.sqrt(self._variance(memory) * (1 + s["inefficiency"] / memory.windows))
-        return _z(t, s["df"], s["inefficiency"]), residuals
+        return _z(t, s["df"], s["inefficiency"], s["most"]), residuals
 
     def _learn(self, memory: Memory, residuals: Floats, seen: Flags) -> tuple[Floats, Floats, Floats]:
         """One more residual each (Welford 1962)."""

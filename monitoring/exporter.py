@@ -56,7 +56,10 @@ _BY_KIND = {
     "prediction_drift": ("homeostat_prediction_drift_ratio", "The same for predictions."),
     "performance": ("homeostat_performance", "Metrics of the latest window whose labels are known."),
     "performance_expected": ("homeostat_performance_expected", "The same metrics on the reference."),
-    "quality": ("homeostat_quality_ratio", "Share of rows missing, of unknown category or outside the range, latest window."),
+    "quality": (
+        "homeostat_quality_ratio",
+        "Share of rows missing, of unknown category, out of range or of more decimals than training rows, latest window.",
+    ),
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -13,11 +11,10 @@ from monitoring import performance
 from monitoring.agreement import Audits, Promise
 from monitoring.drift import Look
 from monitoring.held import Same
-from monitoring.panel import Panel
-from monitoring.profile import Profile, rate_of
+from monitoring.profile import Profile
 from monitoring.sketches import Sketcher, Summary
 from monitoring.statistic import Reference, statistic
-from monitoring.usual import Usual
+from monitoring.window_reader import WindowReader
 
 
 def drift_figures(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_rows: int) -> Floats:
@@ -33,48 +30,12 @@ def drift_figures(profile: Profile, sketcher: Sketcher, summary: Summary, *, min
 
 def drift_looks(profile: Profile, sketcher: Sketcher, summary: Summary, *, min_rows: int) -> list[Look]:
     """The same by metric, with what a person is shown."""
-    reader = _reader(Same(profile), sketcher)
-    measured, figures = reader.read(summary, min_rows)
-    aspects = _by_key(profile.usual, figures)
-    looks = []
-    for reference in profile.metrics:
-        said = aspects.get(reference.key, {})
-        if reference.kind == "quality":
-            looks.append(_rate(reference, summary, said))
-        elif reference.kind == "association":
-            looks += _association(reference, said, measured, profile.usual)
-        elif reference.kind != "performance" and sketcher.cells_of(summary, reference.column).sum() >= min_rows:
-            looks.append(_distance(profile, reference, sketcher, summary, said))
-    return looks
-
-
-class _Reader:
-    """Reads summaries; of aspects without a metric nothing is said."""
-
-    def __init__(self, profile: Profile, sketcher: Sketcher) -> None:
-        self._usual, self._panel = profile.usual, Panel(profile.usual.aspects, sketcher)
-        keys = {reference.key for reference in profile.metrics}
-        self._is_shown = np.array([aspect.key in keys for aspect in profile.usual.aspects], dtype=bool)
-
-    def read(self, summary: Summary, min_rows: int) -> tuple[Floats, Floats]:
-        """Figures as they are, and standardised."""
-        measured = self._panel.measure(summary, fewest=min_rows)
-        return measured.figures, np.where(self._is_shown, self._usual.standardise(measured), np.nan)
+    return _reader(Same(profile), sketcher).looks(summary, min_rows)
 
 
 @lru_cache(maxsize=16)
-def _reader(profile: Same[Profile], sketcher: Sketcher) -> _Reader:
-    return _Reader(profile.it, sketcher)
-
-
-def _by_key(usual: Usual, figures: Floats) -> dict[str, dict[int, float]]:
-    """The figures that say something, by metric and by the aspect's place."""
-    found: dict[str, dict[int, float]] = {}
-    for place, (aspect, figure) in enumerate(zip(usual.aspects, figures.tolist(), strict=True)):
-        kept = found.setdefault(aspect.key, {})
-        if not math.isnan(figure):
-            kept[place] = figure
-    return found
+def _reader(profile: Same[Profile], sketcher: Sketcher) -> WindowReader:
+    return WindowReader(profile.it, sketcher)
 
 
 def performance_figures(profile: Profile, label: Label, scores: Matrix, y: Floats) -> Floats:
@@ -124,43 +85,3 @@ def expected(label: Label, reference: Reference | Promise) -> float:
 
 def _loss(label: Label, figure: float) -> float:
     return float(np.exp(figure)) if label.task == "regression" else figure
-
-
-def _rate(reference: Reference, summary: Summary, figures: Mapping[int, float]) -> Look:
-    column, name = reference.name.rsplit(".", 1)
-    rate = rate_of(name, summary.quality[reference.column]) / max(summary.rows, 1)
-    words = {"missing": "missing", "unknown": "of unknown category", "outside": "outside its range"}[name]
-    size = f"{column} is {words} in {rate:.2%} of rows, usually {reference.mean[0]:.2%}"
-    return Look(reference, rate, f"share of rows {name}", size, figures)
-
-
-def _association(reference: Reference, figures: Mapping[int, float], measured: Floats, usual: Usual) -> list[Look]:
-    """In words, whichever is the more unusual: the correlation, or how far the levels lie apart."""
-    if not figures:
-        return []
-    places = {usual.aspects[place].what: place for place in figures}
-    r, gap = float(np.tanh(measured[places["joint"]])), places.get("gap")
-    size = f"the correlation of {reference.name} (of ranks) went from {reference.typical:+.2f} to {r:+.2f}"
-    if gap is not None and abs(figures[gap]) > abs(figures[places["joint"]]):
-        apart = abs(float(measured[gap]) - usual.mean[gap])
-        size = f"{reference.name}, which go together, parted by {apart:.2f} standard deviations (of ranks)"
-    return [Look(reference, r, "correlation of ranks", size, figures)]
-
-
-def _distance(profile: Profile, reference: Reference, sketcher: Sketcher, summary: Summary, figures: Mapping[int, float]) -> Look:
-    cells = sketcher.cells_of(summary, reference.column)
-    shares = cells / cells.sum()
-    moved = float(np.abs(shares - np.array(profile.shares[reference.column])).sum() / 2)
-    size = _size(profile, reference.column, sketcher, summary, shares)
-    return Look(reference, moved, "share of rows in other cells than on the reference", size, figures)
-
-
-def _size(profile: Profile, index: int, sketcher: Sketcher, summary: Summary, shares: Floats) -> str:
-    column, then = profile.columns[index], np.array(profile.shares[index])
-    if column.type == "category":
-        most = int(np.abs(shares - then).argmax())
-        return f"{column.name}: '{column.categories[most]}' went from {then[most]:.1%} to {shares[most]:.1%} of rows"
-    was, now = profile.means[index], sketcher.mean_of(summary, index)
-    if was is None:
-        return f"{column.name} was empty and now has values of mean {now:.4g}"
-    return f"{column.name}: mean went from {was:.4g} to {now:.4g} ({(now - was) / column.scale:+.2f} standard deviations)"

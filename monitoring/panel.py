@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from cluster.records import Record
 from cluster.schema import Floats
-from monitoring.sketches import ABOVE, BELOW, MISSING, SCORE_UNIT, UNKNOWN, Counts, Sketcher, Summary
+from monitoring.sketches import FAULTS, MISSING, SCORE_UNIT, UNKNOWN, Counts, Fault, Sketcher, Summary
 
-What = Literal["level", "spread", "share", "gone", "missing", "unknown", "outside", "joint", "gap", "loss"]
-_BY_COLUMN: Final[tuple[What, ...]] = ("level", "spread", "share", "gone", "missing", "unknown", "outside", "joint", "gap")
+What = Fault | Literal["level", "spread", "share", "gone", "joint", "gap", "loss"]
+_BY_COLUMN: Final[tuple[What, ...]] = ("level", "spread", "share", "gone", "joint", "gap", *FAULTS)
 ARCSINE_VARIANCE: Final = 0.25
 Index = npt.NDArray[np.intp]
 _NEAR_ONE: Final = 0.98  # a correlation nearer to 1 is as near as this
@@ -41,6 +41,8 @@ class Aspect(Record, frozen=True, kw_only=True):
     """`gap`: of the two on the reference; it says which way they go together."""
     shares: list[float] = msgspec.field(default_factory=list)
     """`gone`: of each category on the reference; 0 for those that are not asked after."""
+    most: float | None = None
+    """Faults: a figure counts as no more than this, so that a day on which a source failed does not hide a few more on all days."""
     sides: Literal[1, 2] = 2
     """1: only a rise is a fault."""
 
@@ -70,8 +72,9 @@ class Panel:
         self._places = {what: self._of(what) for what in _BY_COLUMN}
         self._columns = np.array([aspect.column for aspect in self.aspects], dtype=np.intp)
         self._cells = np.array([aspect.cell for aspect in self.aspects], dtype=np.intp)
-        self._rates = np.array([aspect.what in ("missing", "unknown", "outside", "joint") for aspect in self.aspects], dtype=bool)
+        self._rates = np.array([aspect.what in (*FAULTS, "joint") for aspect in self.aspects], dtype=bool)
         self._others = np.array([aspect.other for aspect in self.aspects], dtype=np.intp)
+        self._most = np.array([np.inf if aspect.most is None else aspect.most for aspect in self.aspects])
         self._signs = np.sign([aspect.correlation for aspect in self.aspects])
         self._asked = [(place, np.array(self.aspects[place].shares)) for place in self._places["gone"].tolist()]
 
@@ -130,15 +133,9 @@ class Panel:
         figures[at] = arcsine(summary.cells[starts + self._cells[at]], rows[at])
 
     def _faults(self, summary: Summary, figures: Floats, rows: Floats) -> None:
-        quality = summary.quality
-        counts: dict[What, Counts] = {
-            "missing": quality[:, MISSING],
-            "unknown": quality[:, UNKNOWN],
-            "outside": quality[:, BELOW] + quality[:, ABOVE],
-        }
-        for what, by_column in counts.items():
-            at = self._places[what]
-            figures[at] = arcsine(by_column[self._columns[at]], rows[at])
+        for fault, counted in FAULTS.items():
+            at = self._places[fault]
+            figures[at] = np.minimum(arcsine(summary.quality[self._columns[at]][:, counted].sum(axis=1), rows[at]), self._most[at])
 
 
 def arcsine(counts: Floats | Counts, rows: Floats) -> Floats:

@@ -14,19 +14,18 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from cluster.errors import NotEnoughData
 from cluster.records import Record
-from cluster.schema import Feature, FeatureSchema, Floats, Label, Matrix
+from cluster.schema import FeatureSchema, Floats, Label, Matrix
 from monitoring import performance
+from monitoring.columns import feature_column, score_columns
 from monitoring.panel import Aspect, Panel
-from monitoring.sketches import ABOVE, BELOW, MISSING, MOST_SCORE, UNKNOWN, Column, Counts, Sketcher, Summary, prediction_columns
+from monitoring.sketches import FAULTS, Column, Counts, Sketcher, Summary, prediction_columns
 from monitoring.statistic import MetricKind, Reference, between_blocks, collapse, deviations, fit_baseline, inefficiency
 from monitoring.usual import Given, Usual, aspects_of, learn_usual
 
-FORMAT: Final = 3
-_BINS: Final = 16
+FORMAT: Final = 4
 _FEWEST_BLOCKS: Final = 8
 _USUAL_BLOCKS: Final = 40
 _FEWEST_ROWS: Final = 30  # a block with fewer says nothing
@@ -54,7 +53,7 @@ class Profile(Record, frozen=True, kw_only=True):
     shares: list[list[float]]
     """Share of each cell among the present values of each column."""
     bad: list[list[float]]
-    """Share of rows missing, unknown, below and above the range, a column."""
+    """Share of rows missing, unknown, below and above the range, and of more decimals than the reference needed, a column."""
     metrics: list[Reference]
     performance: dict[str, float]
     """Metrics on the labelled rows of the reference."""
@@ -98,7 +97,7 @@ def build_profile(
     X, scores, y = X[order], scores[order], y[order]
     clock = None if times is None else times[order]
     outputs = prediction_columns(schema.label.task, scores)
-    columns = [_column(f, X[:, j]) for j, f in enumerate(schema.features)] + _outputs(schema.label, outputs)
+    columns = [feature_column(f, X[:, j]) for j, f in enumerate(schema.features)] + score_columns(schema.label, outputs)
     whole = np.column_stack([X, outputs])
     sketcher = Sketcher(columns)
     window_s = window.total_seconds()
@@ -111,7 +110,7 @@ def build_profile(
     learned = list(_distances(sketcher, summaries, "feature")) + list(_distances(sketcher, answered, "prediction"))
     learned += list(_losses(schema.label, scores, y, _blocks_within(known, clock, window_s)[0]))
     total = sketcher.summarise(whole)
-    aspects = aspects_of(columns, sketcher, total)
+    aspects = aspects_of(columns, sketcher, summaries)
     untested = chain(_associations(aspects, sketcher, summaries), _rates(sketcher, summaries))
     metrics = [metric for metric, _ in chain(learned, untested)]
     usual = learn_usual(
@@ -127,7 +126,7 @@ def build_profile(
         window_s=window_s if by_time else 0.0,
         rows=len(X),
         columns=columns,
-        means=[_finite(sketcher.mean_of(total, j)) if c.type == "number" else None for j, c in enumerate(columns)],
+        means=[_finite(mean) for mean in sketcher.means_of(total).tolist()],
         shares=[_shares(sketcher.cells_of(total, j)).tolist() for j in range(len(columns))],
         bad=(total.quality / max(len(X), 1)).tolist(),
         metrics=metrics,
@@ -141,17 +140,6 @@ def read(content: bytes) -> Profile:
     return msgspec.json.decode(content, type=Profile)
 
 
-def rate_of(name: str, summary_quality: Counts) -> int:
-    """Rows of one column, from int64 (4,), that are bad in the way `name` says: missing, unknown or outside."""
-    return int(
-        {
-            "missing": summary_quality[MISSING],
-            "unknown": summary_quality[UNKNOWN],
-            "outside": summary_quality[BELOW] + summary_quality[ABOVE],
-        }[name]
-    )
-
-
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -159,48 +147,6 @@ def _finite(value: float) -> float | None:
 def _shares(cells: Counts) -> Floats:
     shares: Floats = cells / max(int(cells.sum()), 1)
     return shares
-
-
-def _column(feature: Feature, values: Matrix) -> Column:
-    if feature.categories is not None:
-        return Column(name=feature.name, type="category", categories=list(feature.categories))
-    return _number(feature.name, "feature", values, feature.range)
-
-
-def _outputs(label: Label, outputs: Matrix) -> list[Column]:
-    if label.task != "multiclass":
-        return [_number("score", "prediction", outputs[:, 0], None)]
-    classes = [str(c) for c in label.classes or ()]
-    return [
-        _number("top_score", "prediction", outputs[:, 0], None),
-        Column(name="predicted_class", role="prediction", type="category", categories=classes),
-    ]
-
-
-def _number(name: str, role: Literal["feature", "prediction"], values: Matrix, span: tuple[float, float] | None) -> Column:
-    present = values[~np.isnan(values)]
-    if not len(present):
-        return Column(name=name, role=role, type="number", edges=[0.0], range=span)
-    center, spread = float(present.mean(dtype=np.float64)), float(present.std(dtype=np.float64))
-    edges = [float(e) for e in _edges(present)]
-    scores = _scores(present, np.array(edges, dtype=np.float32)) if len(edges) > 1 else []
-    return Column(name=name, role=role, type="number", edges=edges, scores=scores, range=span, center=center, scale=spread or 1.0)
-
-
-def _scores(present: Matrix, edges: Matrix) -> list[float]:
-    """The normal score of each edge: the quantile of the share of rows below it and half of those on it (van der Waerden 1952)."""
-    below = np.searchsorted(np.sort(present), edges, side="left") + np.searchsorted(np.sort(present), edges, side="right")
-    scores = ndtri(np.clip(below / 2 / len(present), 1e-9, 1 - 1e-9))
-    return [float(score) for score in np.clip(scores, -MOST_SCORE, MOST_SCORE)]
-
-
-def _edges(present: Matrix) -> Matrix:
-    """Equal-share bins, or one a value where there are few values; the outermost edges are the reference's extremes."""
-    low, top = present.min(), np.nextafter(present.max(), np.float32(np.inf))
-    values = np.unique(present)
-    many = len(values) > 2 * _BINS
-    inner = np.quantile(present, np.arange(1, _BINS) / _BINS, method="lower") if many else values
-    return np.unique(np.concatenate([[low], inner, [top]]).astype(np.float32))
 
 
 def _blocks(n: int, clock: Floats | None, window_s: float) -> tuple[list[Indices], bool]:
@@ -246,11 +192,10 @@ def _rates(sketcher: Sketcher, summaries: list[Summary]) -> Iterator[Learned]:
     for j, column in enumerate(sketcher.columns):
         if column.role == "prediction":
             continue
-        kinds = ["missing"] + ["unknown"] * (column.type == "category") + ["outside"] * (column.range is not None)
-        for name in kinds:
-            values = np.array([[rate_of(name, s.quality[j])] for s in summaries]) / sizes[:, None]
+        for fault in column.faults:
+            values = np.array([[s.quality[j, FAULTS[fault]].sum()] for s in summaries]) / sizes[:, None]
             rate = float(values[:, 0] @ sizes / sizes.sum())
-            yield _reference("quality", f"{column.name}.{name}", values, sizes, np.array([rate * (1 - rate)]), column=j, shape="rise")
+            yield _reference("quality", f"{column.name}.{fault}", values, sizes, np.array([rate * (1 - rate)]), column=j, shape="rise")
 
 
 def _associations(aspects: list[Aspect], sketcher: Sketcher, summaries: list[Summary]) -> Iterator[Learned]:

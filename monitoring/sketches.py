@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from cluster.records import Record
 from cluster.schema import Floats, Matrix, Task
+from monitoring.decimals import finer
 
 Counts = npt.NDArray[np.int64]
 Cells = npt.NDArray[np.intp]
@@ -24,6 +25,10 @@ MISSING: Final = 0
 UNKNOWN: Final = 1
 BELOW: Final = 2
 ABOVE: Final = 3
+FINER: Final = 4
+Fault = Literal["missing", "unknown", "outside", "precision"]
+FAULTS: Final[dict[Fault, list[int]]] = {"missing": [MISSING], "unknown": [UNKNOWN], "outside": [BELOW, ABOVE], "precision": [FINER]}
+"""What can be wrong with a value by itself, and where a summary's `quality` counts it."""
 _UNIT: Final = 1 << 16  # steps a standard deviation: sums are kept as integers
 _MOST: Final = float(1 << 20)  # standard deviations; 2**27 rows of it still fit 64 bits
 SCORE_UNIT: Final = 32  # steps of a score that is 1
@@ -47,6 +52,8 @@ class Column(Record, frozen=True, kw_only=True):
     scores: list[float] = msgspec.field(default_factory=list)
     """Within +-3. Numbers: the score at each edge, straight lines between, and -3 and 3 outside; categories: of each. Empty: 0 for all."""
     range: tuple[float, float] | None = None
+    decimals: int | None = None
+    """Numbers: how many were enough for the reference; None where that could not be told."""
     center: float = 0.0
     scale: float = 1.0
     """Mean and standard deviation on the reference, the zero and unit of sums."""
@@ -55,6 +62,17 @@ class Column(Record, frozen=True, kw_only=True):
     def cells(self) -> int:
         """Cells of the histogram; missing and unknown values are counted apart."""
         return len(self.edges) + 1 if self.type == "number" else len(self.categories)
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What can be wrong with its values."""
+        possible = {
+            "missing": True,
+            "unknown": self.type == "category",
+            "outside": self.range is not None,
+            "precision": self.decimals is not None,
+        }
+        return [fault for fault in FAULTS if possible[fault]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ class Summary:
     cells
         One int64 histogram a column, flat, in the order of the columns.
     quality
-        int64 of shape (columns, 4): missing, unknown category, below and above the schema's range.
+        int64 of shape (columns, 5): missing, unknown category, below and above the schema's range, of more decimals than the reference needed.
     sums
         int64 of shape (columns,): sum of (x - center) / scale over present numbers, in steps of 2**-16.
     moments
@@ -125,7 +143,7 @@ class Sketcher:
     >>> summary.cells.tolist()
     [0, 1, 1, 0, 1, 1]
     >>> summary.quality.tolist()
-    [[1, 0, 0, 1], [0, 1, 0, 0]]
+    [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
     """
 
     def __init__(self, columns: Iterable[Column]) -> None:
@@ -141,24 +159,32 @@ class Sketcher:
         self._slots = _Slots(widths)
         self._levels, self._slopes = (np.concatenate(parts) for parts in zip(*map(_lines, self.columns), strict=True))
         self._lows, self._highs = (_limits(self.columns, end) for end in (0, 1))
+        self._rounded = np.array([j for j, c in enumerate(self.columns) if c.decimals is not None], dtype=np.intp)
+        self._powers = np.array([[10.0 ** (self.columns[j].decimals or 0)] for j in self._rounded], dtype=np.float32).reshape(-1, 1)
         self._centers = np.array([c.center for c in self.columns])[:, None]
+        self._scales = np.array([c.scale for c in self.columns])
         self._units = np.array([1.0 / c.scale if c.type == "number" else 0.0 for c in self.columns])[:, None]
 
     def empty(self) -> Summary:
         """The summary of no rows."""
         k = len(self.columns)
         return Summary(
-            0, np.zeros(self._total, np.int64), np.zeros((k, 4), np.int64), np.zeros(k, np.int64), np.zeros((k + 1, k + 1), np.int64)
+            0,
+            np.zeros(self._total, np.int64),
+            np.zeros((k, FINER + 1), np.int64),
+            np.zeros(k, np.int64),
+            np.zeros((k + 1, k + 1), np.int64),
         )
 
     def cells_of(self, summary: Summary, index: int) -> Counts:
         """The histogram of one column."""
         return summary.cells[self._slices[index]]
 
-    def mean_of(self, summary: Summary, index: int) -> float:
-        """Mean of a column's present numbers, in its own unit; NaN when there is none."""
-        column, present = self.columns[index], int(self.cells_of(summary, index).sum())
-        return column.center + column.scale * int(summary.sums[index]) / _UNIT / present if present else float("nan")
+    def means_of(self, summary: Summary) -> Floats:
+        """Mean of each column's present numbers, in its own unit: float64 (columns,); NaN when there is none, and of categories."""
+        present = np.add.reduceat(summary.cells, self.starts).astype(np.float64)
+        present[(present == 0) | ~self._is_number[:, 0]] = np.nan
+        return np.asarray(self._centers[:, 0] + self._scales * (summary.sums / _UNIT / present))
 
     def summarise(self, matrix: Matrix) -> Summary:
         """Summarise float32 (n, columns)."""
@@ -172,9 +198,10 @@ class Sketcher:
         missing = np.isnan(values)
         slots = self._slots_of(values, missing)
         counts = np.bincount(slots.ravel(), minlength=len(self._levels))
-        quality = np.empty((len(self.columns), 4), np.int64)
+        quality = np.zeros((len(self.columns), FINER + 1), np.int64)
         quality[:, UNKNOWN], quality[:, MISSING] = counts[self._slots.unknown], counts[self._slots.missing]
         quality[:, BELOW], quality[:, ABOVE] = np.count_nonzero(values < self._lows, axis=1), np.count_nonzero(values > self._highs, axis=1)
+        quality[self._rounded, FINER] = np.count_nonzero(finer(values[self._rounded], self._powers), axis=1)
         present = np.where(missing, np.float32(0), np.clip(values, -_FAR, _FAR))
         scores = np.ones((len(self.columns) + 1, values.shape[1]))
         np.rint(self._levels[slots] + self._slopes[slots] * present, out=scores[1:])

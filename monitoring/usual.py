@@ -15,10 +15,10 @@ import numpy as np
 
 from cluster.records import Record
 from cluster.schema import Floats
-from monitoring.evidence import Detectors, Start, learn
+from monitoring.evidence import Detectors, Rows, Start, learn
 from monitoring.held import Same
-from monitoring.panel import ARCSINE_VARIANCE, Aspect, Measured, Panel
-from monitoring.sketches import SCORE_UNIT, Column, Sketcher, Summary
+from monitoring.panel import ARCSINE_VARIANCE, Aspect, Measured, Panel, arcsine
+from monitoring.sketches import FAULTS, SCORE_UNIT, Column, Sketcher, Summary, merge
 
 FEWEST_BLOCKS: Final = 8
 _MOST_SHARES: Final = 8  # a column's largest categories
@@ -27,8 +27,11 @@ _LEAST_CORRELATION: Final = 0.1
 _CLOSE: Final = 0.7  # a correlation from which on the gap of two levels says more than each of them
 _LEAST_GAP: Final = 0.01  # variance: levels that part by less than a tenth of a standard deviation are no news
 _COMMON: Final = 0.05  # categories of this share and more are missed when they are gone
-_BY_ROW: Final = ("missing", "unknown", "outside", "gone")
+_BY_ROW: Final = (*FAULTS, "gone")
 """These come row by row; levels and shares may follow a timetable, with less noise than by lot."""
+_IN_BURSTS: Final = ("missing", "outside", "gone", "loss")
+"""A failing source makes many at once, and a reference that has seen none says little of how many."""
+_FAR: Final = 6.0  # standard deviations of a window's noise above the upper quartile
 _SPREAD_VARIANCE: Final = 2.0  # of the logarithm of a variance of n normal figures, times n
 
 
@@ -59,9 +62,9 @@ def _arrays(usual: Same[Usual]) -> tuple[Floats, Floats, Floats]:
     return np.array(usual.it.mean), np.array(usual.it.between), np.array(usual.it.within)
 
 
-def aspects_of(columns: Sequence[Column], sketcher: Sketcher, whole: Summary) -> list[Aspect]:
-    """What is tested of each column, and of the pairs that go together on the reference."""
-    made: list[Aspect] = []
+def aspects_of(columns: Sequence[Column], sketcher: Sketcher, blocks: Sequence[Summary]) -> list[Aspect]:
+    """What is tested of each column, and of the pairs that go together on the reference, given as blocks."""
+    whole, made = merge(blocks), list[Aspect]()
     for j, column in enumerate(columns):
         key = f"{'feature' if column.role == 'feature' else 'prediction'}_drift:{column.name}"
         if column.type == "number" and column.scores:
@@ -73,7 +76,7 @@ def aspects_of(columns: Sequence[Column], sketcher: Sketcher, whole: Summary) ->
             shares = counts / max(int(counts.sum()), 1)
             made.append(Aspect(key=key, what="gone", column=j, sides=1, shares=np.where(shares >= _COMMON, shares, 0.0).tolist()))
         if column.role == "feature":
-            made += _faults(column, j)
+            made += _faults(column, j, blocks)
     return made + _pairs(columns, whole)
 
 
@@ -86,9 +89,15 @@ class Given(NamedTuple):
     """The least variance that it is credited with."""
 
 
-def _faults(column: Column, j: int) -> list[Aspect]:
-    kinds = ["missing"] + ["unknown"] * (column.type == "category") + ["outside"] * (column.range is not None)
-    return [Aspect(key=f"quality:{column.name}.{name}", what=name, column=j, sides=1) for name in kinds]  # type: ignore[arg-type]
+def _faults(column: Column, j: int, blocks: Sequence[Summary]) -> list[Aspect]:
+    """Each as it is; and bounded as well, where some blocks of the reference lie far above the others."""
+    rows, made = np.array([block.rows for block in blocks], dtype=np.float64), list[Aspect]()
+    for fault in column.faults:
+        plain = Aspect(key=f"quality:{column.name}.{fault}", what=fault, column=j, sides=1)
+        figures = arcsine(np.array([block.quality[j, FAULTS[fault]].sum() for block in blocks]), rows)
+        most = float(np.quantile(figures, 0.75) + _FAR * np.sqrt(ARCSINE_VARIANCE / np.median(rows)))
+        made += [plain] if figures.max() <= most else [plain, msgspec.structs.replace(plain, most=most)]
+    return made
 
 
 def _pairs(columns: Sequence[Column], whole: Summary) -> list[Aspect]:
@@ -146,8 +155,14 @@ def learn_usual(
         mean=[c.mean for _, c in both],
         between=[c.between for _, c in both],
         within=[c.within for _, c in both],
-        start=learn(table, np.array([c.floor for _, c in both]), np.array([c.floor if a.what in _BY_ROW else 0.0 for a, c in both])),
+        start=learn(table, _rows(both)),
     )
+
+
+def _rows(tested: Sequence[tuple[Aspect, _Column]]) -> Rows:
+    floor = np.array([column.floor for _, column in tested])
+    is_by_row, in_bursts = (np.array([aspect.what in some for aspect, _ in tested], dtype=bool) for some in (_BY_ROW, _IN_BURSTS))
+    return Rows(floor, np.where(is_by_row, floor, 0.0), np.where(in_bursts, 0.0, floor))
 
 
 def _aspect(key: str) -> Aspect:

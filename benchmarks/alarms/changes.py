@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.alarms.streams import World
 from cluster.schema import Floats, Matrix
+from monitoring.decimals import decimals_of
 
 Spoil = Callable[[World, Matrix, int, np.random.Generator], None]
 
@@ -75,21 +76,36 @@ def _common(world: World, column: int) -> Matrix:
 
 
 def _shift(by: float) -> Spoil:
-    def spoil(world: World, rows: Matrix, column: int, _: np.random.Generator) -> None:
-        rows[:, column] += np.float32(by * _spread(world, column))
+    def spoil(world: World, rows: Matrix, column: int, rng: np.random.Generator) -> None:
+        rows[:, column] = _as_written(world, column, rows[:, column] + by * _spread(world, column), rng)
 
     return spoil
 
 
 def _stretch(by: float) -> Spoil:
-    def spoil(world: World, rows: Matrix, column: int, _: np.random.Generator) -> None:
-        middle = np.float32(_middle(world, column))
-        rows[:, column] = middle + (rows[:, column] - middle) * np.float32(by)
+    def spoil(world: World, rows: Matrix, column: int, rng: np.random.Generator) -> None:
+        middle = _middle(world, column)
+        rows[:, column] = _as_written(world, column, middle + (rows[:, column] - middle) * by, rng)
 
     return spoil
 
 
-def _unit(_world: World, rows: Matrix, column: int, _: np.random.Generator) -> None:
+def _as_written(world: World, column: int, values: Floats, rng: np.random.Generator) -> Floats:
+    """Values with as many decimals as the column has, rounded up or down by lot: what moves by itself goes on being written as before."""
+    decimals = _decimals(world, column)
+    if decimals is None:
+        return values
+    return np.asarray(np.floor(values * 10.0**decimals + rng.random(len(values))) / 10.0**decimals)
+
+
+@cache
+def _decimals(world: World, column: int) -> int | None:
+    values = world.X[:, column]
+    return decimals_of(values[~np.isnan(values)])
+
+
+def _unit(_: World, rows: Matrix, column: int, __: np.random.Generator) -> None:
+    """Worked out by a program, which does not round."""
     rows[:, column] *= np.float32(1.609344)
 
 

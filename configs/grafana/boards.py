@@ -149,7 +149,7 @@ HEALTH: Final = Board(
                 ),
                 Panel(
                     "Quality",
-                    "Share of rows that are missing, of an unknown category or outside the range, latest window.",
+                    "Share of rows that are missing, of an unknown category, out of range or of more decimals than the training rows, latest window.",
                     "percentunit",
                     (Query(f"homeostat_quality_ratio{_MODEL}", "{{model}} {{bundle}} {{feature}} {{fault}}"),),
                 ),

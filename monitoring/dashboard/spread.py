@@ -13,6 +13,8 @@ from monitoring.sketches import Column
 _MOST_BARS: Final = 12
 _NARROW: Final = 1e-5
 """Of the whole range; a last cell narrower than this holds one value: the column takes few values, and each has a cell."""
+_HEAP: Final = 1e-3
+"""Of the whole range; a cell between others that is narrower was made for one value that many rows have."""
 
 
 class Spread(NamedTuple):
@@ -59,8 +61,18 @@ def _spread(column: Column, then: Sequence[float], counts: Sequence[int]) -> Spr
     if column.type == "category":
         return _without_the_rare(whole)
     if _varies(column):
-        return whole._replace(edges=tuple(column.edges))
+        return _drawable(whole, column.edges)
     return _picked(whole, [i for i in range(len(counts)) if then[i] or counts[i]])
+
+
+def _drawable(spread: Spread, edges: Sequence[float]) -> Spread:
+    """With the cell of a single value as part of its neighbour, where it would be a spike: areas are shares."""
+    narrow = _HEAP * (edges[-1] - edges[0])
+    kept = [i for i, edge in enumerate(edges) if i == 0 or i == len(edges) - 1 or edge - edges[i - 1] > narrow]
+    starts = [0, *(i + 1 for i in kept)]
+    bounds = [edges[i] for i in kept]
+    then, now = (tuple(sum(shares[a:b]) for a, b in pairwise([*starts, len(shares)])) for shares in (spread.then, spread.now))
+    return Spread(spread.column, _ranges(bounds), then, now, spread.rows, tuple(bounds))
 
 
 def _varies(column: Column) -> bool:
@@ -71,9 +83,15 @@ def _varies(column: Column) -> bool:
 def _names(column: Column) -> tuple[str, ...]:
     if column.type == "category":
         return tuple(column.categories)
+    if _varies(column):
+        return _ranges(column.edges)
     edges = [f"{edge:.4g}" for edge in column.edges]
-    inner = [f"{low} to {high}" for low, high in pairwise(edges)] if _varies(column) else edges[:-1]
-    return (f"below {edges[0]}", *inner, f"{edges[-1]} and above")
+    return (f"below {edges[0]}", *edges[:-1], f"{edges[-1]} and above")
+
+
+def _ranges(bounds: Sequence[float]) -> tuple[str, ...]:
+    edges = [f"{bound:.4g}" for bound in bounds]
+    return (f"below {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges)), f"{edges[-1]} and above")
 
 
 def _without_the_rare(spread: Spread) -> Spread:

@@ -18,7 +18,12 @@ _KINDS: Final = {
     "attribution": "what answers rest on",
     "explanation": "trust in explanations",
 }
-_FAULTS: Final = {"missing": "is missing more often", "unknown": "has unknown categories", "outside": "is outside its range"}
+_FAULTS: Final = {
+    "missing": "is missing more often",
+    "unknown": "has unknown categories",
+    "outside": "is outside its range",
+    "precision": "has more decimals than before",
+}
 
 
 def kind(name: str) -> str:

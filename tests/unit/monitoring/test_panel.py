@@ -99,3 +99,13 @@ def test_a_category_of_which_there_is_not_one_row_is_gone_with_its_usual_share()
     assert np.sin(measure(matrix)["feature_drift:c", "gone"]) ** 2 == pytest.approx(0.0, abs=0.001)
     matrix[:, 2] = 1.0
     assert np.sin(measure(matrix)["feature_drift:c", "gone"]) ** 2 == pytest.approx(0.5, abs=0.001)
+
+
+def test_a_bounded_fault_counts_as_no_more_than_its_bound():
+    aspects = [Aspect(key="quality:a.missing", what="missing", column=0, sides=1, most=most) for most in (None, 0.2)]
+    matrix = rows(1000)
+    matrix[:10, 0] = np.nan
+    few = Panel(aspects, SKETCHER).measure(SKETCHER.summarise(matrix), fewest=30).figures
+    matrix[:900, 0] = np.nan
+    many = Panel(aspects, SKETCHER).measure(SKETCHER.summarise(matrix), fewest=30).figures
+    assert few[0] == few[1] < 0.2 == many[1] < many[0]

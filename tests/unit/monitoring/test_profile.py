@@ -77,6 +77,36 @@ def test_a_few_values_get_a_bin_each_and_what_was_never_seen_its_own():
     assert np.isclose(built.shares[1][1:4], 1 / 3, atol=1e-3).all()
 
 
+def test_a_value_that_many_rows_have_gets_a_bin_and_a_score_of_its_own():
+    matrix = STREAM.X.copy()
+    matrix[: int(0.9 * len(matrix)), 1] = 0.0
+    matrix[int(0.9 * len(matrix)) :, 1] = np.linspace(10, 500, len(matrix) - int(0.9 * len(matrix)))
+    built = build_profile(SCHEMA, matrix, STREAM.scores, None, STREAM.y, window=dt.timedelta(days=1))
+    column = built.columns[1]
+    assert column.edges[:2] == [0.0, pytest.approx(0.01)]
+    assert built.shares[1][1] == pytest.approx(0.9, abs=0.01)
+    assert column.scores[1] - column.scores[0] > 1.0
+
+
+def test_a_profile_knows_how_many_decimals_were_enough_and_expects_no_more():
+    matrix = STREAM.X.copy()
+    matrix[:, 1] = np.round(matrix[:, 1], 1)
+    built = build_profile(SCHEMA, matrix, STREAM.scores, STREAM.times, STREAM.y, window=dt.timedelta(days=1))
+    assert [column.decimals for column in built.columns] == [None, 1, None, None]
+    assert "quality:wind.precision" in {metric.key for metric in built.metrics}
+
+
+def test_a_fault_is_bounded_as_well_where_a_source_failed_on_some_days_of_the_reference():
+    matrix = STREAM.X.copy()
+    matrix[STREAM.rows(5), 1] = np.nan
+    built = build_profile(SCHEMA, matrix, STREAM.scores, STREAM.times, STREAM.y, window=dt.timedelta(days=1))
+    bounds = {key: [a.most for a in built.usual.aspects if a.key == key] for key in ("quality:wind.missing", "quality:miles.missing")}
+    assert bounds["quality:miles.missing"] == [None]
+    none, bound = bounds["quality:wind.missing"]
+    assert none is None
+    assert 0.1 < bound < 0.6
+
+
 def test_an_empty_column_and_a_constant_one_do_no_harm():
     matrix = STREAM.X.copy()
     matrix[:, 0], matrix[:, 1] = np.nan, 5.0

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.sketches import ABOVE, BELOW, MISSING, UNKNOWN, Column, Sketcher, Summary, merge, prediction_columns
+from monitoring.sketches import ABOVE, BELOW, FINER, MISSING, UNKNOWN, Column, Sketcher, Summary, merge, prediction_columns
 
 COLUMNS = [
     Column(
@@ -74,7 +74,7 @@ def test_a_value_is_in_the_cell_that_a_search_finds(edges):
 def test_an_infinite_number_lies_beyond_the_outermost_edge_and_counts_as_such():
     summary = SKETCHER.summarise(np.array([[np.inf, 0], [-np.inf, 0], [np.inf, 0]], dtype=np.float32))
     assert SKETCHER.cells_of(summary, 0).tolist() == [1, 0, 0, 0, 2]
-    assert summary.quality[0].tolist() == [0, 0, 1, 2]
+    assert summary.quality[0].tolist() == [0, 0, 1, 2, 0]
     assert summary.moments[0, 1] == 32 * 3 * (2 - 1)
 
 
@@ -87,11 +87,17 @@ def test_rows_are_the_same_in_chunks_as_one_by_one():
 
 def test_the_mean_of_a_number_is_known_in_its_own_unit():
     rows = np.array([[1.0, 0], [4.0, 0], [np.nan, 0]], dtype=np.float32)
-    assert SKETCHER.mean_of(SKETCHER.summarise(rows), 0) == pytest.approx(2.5, abs=1e-4)
-    assert np.isnan(SKETCHER.mean_of(SKETCHER.empty(), 0))
+    assert SKETCHER.means_of(SKETCHER.summarise(rows))[0] == pytest.approx(2.5, abs=1e-4)
+    assert np.isnan(SKETCHER.means_of(SKETCHER.empty())[0])
 
 
 def test_multiclass_predictions_are_watched_by_highest_score_and_its_class():
     scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], dtype=np.float32)
     np.testing.assert_allclose(prediction_columns("multiclass", scores), [[0.7, 1], [0.5, 0]])
     np.testing.assert_array_equal(prediction_columns("binary", scores[:, :1]), scores[:, :1])
+
+
+def test_values_of_more_decimals_than_the_reference_needed_are_counted_where_that_is_known():
+    columns = [Column(name=str(d), type="number", edges=[0.0, 9.0], decimals=d) for d in (None, 0, 1)]
+    matrix = np.array([[1.25] * 3, [1.5] * 3, [np.nan] * 3, [2.0] * 3], dtype=np.float32)
+    assert Sketcher(columns).summarise(matrix).quality[:, FINER].tolist() == [0, 2, 1]

@@ -181,3 +181,13 @@ def test_a_decision_is_a_sentence(case):
 def test_the_newest_decision_comes_first():
     entries = [Decision(number, float(number), EVENTS["Closed"][0]) for number in range(3)]
     assert [line.number for line in decisions(entries)] == [2, 1, 0]
+
+
+def test_the_cell_of_a_single_value_is_drawn_with_its_neighbour():
+    rain = Column(name="rain", type="number", edges=[0.0, 0.01, 5.0, 50.0])
+    profile = msgspec.structs.replace(PROFILE, columns=[rain], shares=[[0.0, 0.9, 0.05, 0.05, 0.0]])
+    assert isinstance(profile, Profile)
+    (seen,) = spreads(profile, {"feature:rain": [1, 2, 3, 4, 0]})
+    assert (seen.edges, seen.cells[1]) == ((0.0, 5.0, 50.0), "0 to 5")
+    assert seen.then == pytest.approx((0.0, 0.95, 0.05, 0.0))
+    assert seen.now == pytest.approx((0.1, 0.5, 0.4, 0.0))
