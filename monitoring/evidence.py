@@ -21,7 +21,7 @@ begun, its weighted mean of window numbers dates the change (Shiryaev 1963: the 
 
 How far out a figure may lie by chance is known of one that is the mean of many rows drawn by lot: it is normal (central limit theorem), and the larger the share
 of its variance that rows explain, the nearer its T_n is taken to be to that, by excess kurtosis: what else varies counts as Student's with 10 degrees of
-freedom. Where rows explain nearly all, and the metrics of the stream share no memory, one window may say up to seven standard deviations, and a bet on a leap is made. Of all
+freedom. Where rows explain nearly all, and the metrics of the stream share no memory or this one has none, one window may say up to seven standard deviations, and a bet on a leap is made. Of all
 other figures it says at most four, so that none of them alarms on one window.
 
 Assumes that a window depends on the past through the one before it and, by `inefficiency`, a few more; memory and inefficiency are
@@ -40,7 +40,7 @@ from scipy.special import ndtri, stdtr
 from cluster.records import Record
 from cluster.schema import Floats
 
-BETS: Final = np.array([0.5, 1.0, 1.5, 4.0])
+BETS: Final = np.array([0.5, 1.0, 1.5, 5.0])
 """How far a changed metric is betted to lie from its past, in standard deviations of a window; the last only where tails are known."""
 WAGERS: Final = np.concatenate([BETS, -BETS])
 """Bets up, then the same down."""
@@ -50,7 +50,7 @@ _MOST_KNOWN_Z: Final = 7.0
 """The same of a metric whose tails are known."""
 _LARGEST_ANYWHERE: Final = 1.5
 _KNOWN: Final = 0.4  # tails are known where no larger share of the variance than this may be anything but rows by lot
-_NO_MEMORY: Final = 2.0  # standard errors of a correlation: windows of a stream that shares more of a memory are not made of rows by lot
+_NO_MEMORY: Final = 2.0  # standard errors of a correlation: what shares more of a memory is not made of rows by lot
 _KURTOSIS: Final = 1.0  # in excess of a normal figure's, of what is not rows by lot: Student's with 10 degrees of freedom
 _FEWEST_DF: Final = 3.0
 _MOST_MEMORY: Final = 0.9
@@ -138,10 +138,10 @@ def learn(figures: Floats, rows: Rows) -> Start:
         _Course(figures[:, j][~np.isnan(figures[:, j])], float(rows.independent[j]), float(rows.many[j])) for j in range(figures.shape[1])
     ]
     shared = float(np.quantile([c.correlation for c in columns], _ALIKE)) if columns else 0.0
-    is_by_lot = shared <= _NO_MEMORY / np.sqrt(len(figures))
+    is_by_lot = (rows.independent > 0) | (shared <= _NO_MEMORY / np.sqrt(max(len(figures), 1)))
     made = [
-        _learned(course, shared * course.wandering, float(floor), course.wild if is_by_lot else 1.0)
-        for course, floor in zip(columns, rows.floor, strict=True)
+        _learned(course, shared * course.wandering, float(floor), course.wild if by_lot else 1.0)
+        for course, floor, by_lot in zip(columns, rows.floor, is_by_lot, strict=True)
     ]
     return Start(**{name: [entry[name] for entry in made] for name in Start.__struct_fields__})
 
