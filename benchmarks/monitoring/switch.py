@@ -7,6 +7,7 @@ processes: gateways, ensemble, steward, and the journal, which is written in bot
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from cluster.errors import Unavailable
 
 _CATCH_UP_S: Final = 300.0
 _GONE_S: Final = 30.0
+_COME_S: Final = 120.0
 
 
 class Switch:
@@ -27,6 +29,17 @@ class Switch:
     def __init__(self, stage: Stage) -> None:
         self._settings = stage.settings
         runtime.connect(root=stage.settings.places.root)
+
+    def ready(self) -> None:
+        """Wait until the service has started all its actors, the steward last: one that it starts later would be on while it should be off.
+
+        Raises
+        ------
+        Unavailable
+            When it does not come to that.
+        """
+        name = runtime.steward_name(self._settings.model)
+        _wait(lambda: _find(name) is not None, _COME_S, f"the service has not started its steward within {_COME_S:.0f} s")
 
     def on(self) -> None:
         """Start it, and wait until it has read the journal."""
@@ -40,23 +53,29 @@ class Switch:
         """End it if it runs, and let go of segments that are full: the next one would read them again."""
         import ray
 
-        if (actor := self._actor()) is not None:
+        name = runtime.monitor_name(self._settings.model)
+        if (actor := _find(name)) is not None:
             ray.kill(actor)
-        deadline = time.monotonic() + _GONE_S
-        while self._actor() is not None:
-            if time.monotonic() > deadline:
-                raise Unavailable(f"the monitor was still there {_GONE_S:.0f} s after it was ended")
-            time.sleep(0.05)
+        _wait(lambda: _find(name) is None, _GONE_S, f"the monitor was still there {_GONE_S:.0f} s after it was ended")
         trim(storage.local_path(self._settings.places.journal(self._settings.model), need="the journal"))
 
-    def _actor(self) -> Any:
-        """None when there is none."""
-        import ray
 
-        try:
-            return ray.get_actor(runtime.monitor_name(self._settings.model), namespace=runtime.NAMESPACE)
-        except ValueError:
-            return None
+def _find(name: str) -> Any:
+    """An actor; None when there is none."""
+    import ray
+
+    try:
+        return ray.get_actor(name, namespace=runtime.NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _wait(condition: Callable[[], bool], most_s: float, complaint: str) -> None:
+    deadline = time.monotonic() + most_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Unavailable(complaint)
+        time.sleep(0.05)
 
 
 def trim(journal: Path) -> None:

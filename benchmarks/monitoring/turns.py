@@ -74,7 +74,8 @@ def take_turns(root: Path, *, rounds: int, duration_s: int) -> Turns:
     with running(contender, stage.bodies[0], stage.headers, log=stage.logs / "switched.log") as mark:
         try:
             switch = Switch(stage)
-            switch.on()  # the service may not have come to it yet
+            switch.ready()
+            switch.on()
             for case in CASES:
                 ask(contender.url, stage, case, mark, duration_s=WARM_UP_S)
             for number, state in order(rounds):

@@ -22,7 +22,7 @@ from cluster.runtime import LocalCluster, free_port
 from cluster.settings import Settings
 from monitoring import verdicts
 from monitoring.monitor import start
-from monitoring.webhook import fingerprint
+from monitoring.webhook import message
 from tests import builders
 from tests.integration.prometheus import Prometheus, Sample, program
 from tests.integration.receiver import Receiver
@@ -177,16 +177,17 @@ def test_a_retrain_of_the_ledger_is_counted_by_how_it_ended(watched: Watched) ->
     assert {sample.labels["outcome"]: sample.value for sample in found} == {"promoted": 0, "refused": 1, "abandoned": 0}
 
 
-def test_every_alarm_of_the_verdict_log_was_told_once(watched: Watched) -> None:
+def test_every_alarm_and_every_impossible_value_that_is_news_was_told_once(watched: Watched) -> None:
     model = watched.settings.model
 
     def waiting() -> int:
         return int(ray.get(watched.monitor.status.remote(), timeout=60)["notifications_waiting"])
 
     wait_until(lambda: waiting() == 0, timeout_s=60, what="alarms to be delivered")
-    alarms = [record for record in verdicts.read(watched.settings.places.verdicts(model)) if record.alarm is not None]
-    assert len(alarms) >= 1
-    assert watched.receiver.accepted() == [fingerprint(record) for record in alarms]
+    told = [record for record in verdicts.read(watched.settings.places.verdicts(model)) if record.is_told]
+    assert sum(record.alarm is not None for record in told) >= 1
+    assert sum(record.news == ["miles.above"] for record in told) == 1
+    assert watched.receiver.accepted() == [message(record)["alerts"][0]["fingerprint"] for record in told]
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,26 @@ def test_serving_is_held_to_the_ratio_in_each_case() -> None:
     assert [(line.role, line.who) for line in turns.lines_of(taken)][:2] == [("ours", "monitor on")] * 2
 
 
+@pytest.fixture
+def actors(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Those that a cluster has, by name."""
+    found: dict[str, object] = {}
+    monkeypatch.setattr(switch, "_find", found.get)
+    monkeypatch.setattr("cluster.runtime.connect", lambda **_: None)
+    monkeypatch.setattr(switch, "_COME_S", 0.2)
+    return found
+
+
+def test_nothing_is_switched_before_the_service_has_started_its_last_actor(actors: dict[str, object], tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    ours = switch.Switch(Stage(settings_module.load(config), config, tmp_path, [], {}, tmp_path))
+    actors["homeostat-monitor-flights"] = object()
+    with pytest.raises(Unavailable, match="has not started its steward"):
+        ours.ready()
+    actors["homeostat-steward-flights"] = object()
+    ours.ready()
+
+
 def test_only_the_newest_segment_of_each_writer_is_kept(tmp_path: Path) -> None:
     for name in ("aa-0000", "aa-000a", "aa-0009", "bb-0000"):
         (tmp_path / f"{name}.seg").touch()

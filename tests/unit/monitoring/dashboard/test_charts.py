@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,13 +18,12 @@ SPREAD = Spread("wind", ("a", "b", "c"), (0.0, 1.0, 0.0), (0.2, 0.5, 0.3), 100, 
 FEATURES = tuple(verdict("attribution", f"f{i}", value=0.2, lower=0.1, upper=0.3, alarm=i == 1) for i in range(10))
 
 
-def laid_out(monkeypatch: pytest.MonkeyPatch, draw: Callable[..., str], *seen: object) -> Any:
+def laid_out(monkeypatch: pytest.MonkeyPatch, draw: Any, *seen: object) -> Any:
     """The figure behind a chart, once everything has its place."""
-    kept: list[Any] = []
-    monkeypatch.setattr(charts, "_svg", lambda drawn, _: str(kept.append(drawn.figure)))
-    draw.__wrapped__(*seen)  # type: ignore[attr-defined] - what is kept of earlier drawings would not be laid out
-    kept[0].draw_without_rendering()
-    return kept[0]
+    monkeypatch.setattr(charts, "_svg", lambda drawn, _: drawn.figure)
+    figure = draw.__wrapped__(*seen)  # past what is kept of earlier drawings
+    figure.draw_without_rendering()
+    return figure
 
 
 @pytest.mark.parametrize(
