@@ -16,8 +16,8 @@ from cluster.arrow import as_strings, column_of, numbers_of
 from cluster.errors import DataError
 from cluster.schema import Columns, Feature, FeatureSchema, Matrix, Scalar, canonical
 
-_MANY_ROWS: Final = 256
-"""From so many on, the calls that tell codes of packed texts cost less than a look at each."""
+_MANY_ROWS: Final = 1024
+"""From about so many on, the calls that tell codes of packed texts cost less than a look at each."""
 
 
 class Encoder:
