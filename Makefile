@@ -49,7 +49,7 @@ check: $(STAMP) ## lint, types, order of imports
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/margin.py cluster/explaining serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
+	@$(BIN)/python -m pytest --doctest-modules -q cluster/schema.py cluster/encoder.py cluster/packed.py cluster/margin.py cluster/explaining serve_apps/placement.py serve_apps/pacing.py serve_apps/autoscaling.py serve_apps/load.py monitoring training --ignore=training/demo -p no:cacheprovider
 
 bench: bench-serving bench-changes bench-overload bench-request bench-guarantee bench-explain bench-monitoring bench-alarms bench-quality bench-batch bench-training bench-threads ## all benchmarks; QUICK=1 for short ones
 

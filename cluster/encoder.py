@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster import packed
 from cluster.arrow import as_strings, column_of, numbers_of
 from cluster.errors import DataError
 from cluster.schema import Columns, Feature, FeatureSchema, Matrix, Scalar, canonical
+
+_MANY_ROWS: Final = 1024
+"""From about so many on, the calls that tell codes of packed texts cost less than a look at each."""
 
 
 class Encoder:
@@ -57,8 +62,16 @@ class Encoder:
             return np.array([row], dtype=np.float32)
         matrix = np.empty((n, len(self._order)), dtype=np.float32)
         for j, (name, codes) in enumerate(self._order):
-            values = columns[name]
-            matrix[:, j] = np.fromiter(values if codes is None else map(codes.__getitem__, values), np.float32, n)  # None is read as NaN
+            matrix[:, j] = _numbers(codes, columns[name])
+        return matrix
+
+    def packed(self, columns: packed.Columns) -> Matrix:
+        """Encode columns as they lie in the journal; returns what `columns` would of the same values, to the bit."""
+        matrix = np.empty((columns.rows, len(self._order)), dtype=np.float32)
+        for j, (name, codes) in enumerate(self._order):
+            column = columns[name]
+            found = column.floats() if codes is None else codes.of(column)
+            matrix[:, j] = _numbers(codes, column.scalars()) if found is None else found
         return matrix
 
     def table(self, table: pa.Table) -> Matrix:
@@ -85,6 +98,11 @@ class Encoder:
         return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.float32)
 
 
+def _numbers(codes: _Codes | None, values: Sequence[Scalar]) -> npt.NDArray[np.float32]:
+    """None is read as NaN."""
+    return np.fromiter(values if codes is None else map(codes.__getitem__, values), np.float32, len(values))
+
+
 class _Codes(dict[Scalar, float]):
     """Codes by text. What is no text is looked up by its text each time: 1 and True are the same key and not the same category."""
 
@@ -92,6 +110,16 @@ class _Codes(dict[Scalar, float]):
         super().__init__({category: float(code) for code, category in enumerate(categories)})
         self._unknown = float(len(categories))
         self[None] = math.nan
+        self._written = pa.array([packed.written(value) for value in self], pa.binary())
+        self._codes = np.array([*self.values(), self._unknown], dtype=np.float32)
+
+    def of(self, column: packed.Column) -> npt.NDArray[np.float32] | None:
+        """Codes of a packed column, where they can be told without a look at each value."""
+        texts = column.texts() if column.rows >= _MANY_ROWS else None
+        if texts is None:
+            return None
+        found = pc.index_in(texts, value_set=self._written).fill_null(len(self))
+        return np.asarray(self._codes[found.to_numpy()])
 
     def __missing__(self, value: Scalar) -> float:
         return self._unknown if isinstance(value, str) else self.get(canonical(value), self._unknown)

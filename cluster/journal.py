@@ -25,7 +25,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from cluster import storage
+from cluster import packed, storage
 from cluster.errors import JournalCorrupt, JournalError, UnknownRequest
 from cluster.records import Audit, Labels, Prediction
 
@@ -57,6 +57,10 @@ class Entry(NamedTuple):
     def prediction(self) -> Prediction:
         """Decode the body of a prediction."""
         return _decode_prediction(self.body)
+
+    def packed(self) -> packed.Packed:
+        """Decode the body of a prediction but for its lists."""
+        return packed.decode(self.body)
 
     def labels(self) -> Labels:
         """Decode the body of labels."""
@@ -199,6 +203,10 @@ class Tail:
                 digest = self._begin(path, data[:_HEADER_BYTES])
                 start = _HEADER_BYTES
             yield from self._frames(path, data, start - position, position, digest)
+
+    def positions(self) -> dict[str, int]:
+        """How far each segment was read, bytes by its name."""
+        return {name.removesuffix(".seg"): position for name, (position, _) in self._at.items()}
 
     def _begin(self, path: Path, header: bytes) -> bytes:
         """The digest that a segment continues from: where the writer's segment before it ended, if that one was read."""

@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from cluster.schema import Floats
+
 NEVER: Final = 2**63 - 1
 Stamps = npt.NDArray[np.int64]
 _TOLERANCE_S: Final = 86400.0
@@ -36,7 +38,7 @@ class Closings:
     --------
     >>> closings = Closings(window_s=10.0, waits_s={"drift": 2.0})
     >>> for received_ns, time in ((3, 13.0), (1, 4.0), (2, 12.0)):
-    ...     closings.note([time], received_ns)
+    ...     closings.note(np.array([time]), [1], [received_ns])
     >>> closings.of(0.0, "drift"), closings.of(10.0, "drift") == NEVER
     (2, True)
     """
@@ -49,19 +51,30 @@ class Closings:
         self.watermark = -math.inf
         """Largest credible event time noted."""
 
-    def note(self, event_times: Sequence[float], received_ns: int) -> None:
-        """Take notice of an entry's rows."""
-        latest = max(event_times, default=-math.inf)
-        limit = received_ns / 1e9 + self._tolerance_s
-        if latest > limit:
-            latest = max((time for time in event_times if time <= limit), default=-math.inf)
-        if latest == -math.inf:
+    def note(self, times: Floats, sizes: Sequence[int], received_ns: Sequence[int]) -> None:
+        """Take notice of entries.
+
+        Parameters
+        ----------
+        times
+            Event times of their rows, float64, end to end.
+        sizes, received_ns
+            Rows and reception of each entry.
+        """
+        counts, received = np.array(sizes, dtype=np.intp), np.array(received_ns, dtype=np.int64)
+        counts, received = counts[counts > 0], received[counts > 0]
+        if not len(counts):
             return
-        self.watermark = max(self.watermark, latest)
+        limits = np.repeat(received / 1e9 + self._tolerance_s, counts)
+        latest = np.maximum.reduceat(np.where(times <= limits, times, -np.inf), np.cumsum(counts) - counts)
+        self.watermark = max(self.watermark, float(latest.max()))
         for look, wait_s in self._waits_s.items():
-            first, window = self._first[look], math.floor((latest - wait_s) / self._window_s)
-            if received_ns < first.get(window, NEVER):
-                first[window] = received_ns
+            self._close(self._first[look], np.floor((latest - wait_s) / self._window_s), received)
+
+    def _close(self, first: dict[int, int], windows: Floats, received: Stamps) -> None:
+        """Entries that lie in windows, and close all before."""
+        for window in np.unique(windows[windows > -np.inf]).tolist():
+            first[int(window)] = min(int(received[windows == window].min()), first.get(int(window), NEVER))
 
     def of(self, start: float, look: str) -> int:
         """When the window that begins at `start` was over for this look, nanoseconds since 1970; `NEVER` while it is open."""

@@ -8,25 +8,23 @@ judged. Knows nothing of verdict logs, Ray or clocks.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from cluster import packed
 from cluster.errors import BundleError, UnknownVersion
-from cluster.journal import Entry
-from cluster.schema import Floats, Matrix, Scalar
+from cluster.journal import Entry, Kind
+from cluster.schema import Floats
 from monitoring import impossible, windows
 from monitoring.agreement import Audits
-from monitoring.batches import Batch
+from monitoring.batches import Batch, Encoded
 from monitoring.closings import Closings, Stamps
 from monitoring.impossible import Requests, Rule
 from monitoring.joining import Joins
 from monitoring.marks import marks_of
-from monitoring.samples import Sample
+from monitoring.samples import Sample, smallest
 from monitoring.sketches import prediction_columns
 from monitoring.slices import Flags, Slice, flags
 from monitoring.view import View
@@ -34,15 +32,6 @@ from monitoring.windows import LOOKS, Block, Index, Key, Names, Rows, Window
 
 _log = logging.getLogger(__name__)
 _CHUNK_ROWS: Final = 50_000
-
-
-class _Times(msgspec.Struct):
-    """All that is read of a prediction to know which windows it closes."""
-
-    event_times: list[float]
-
-
-_decode_times = msgspec.msgpack.Decoder(_Times).decode
 
 
 class Collector:
@@ -104,37 +93,35 @@ class Collector:
 
     def scout(self, entries: Iterable[Entry]) -> None:
         """Look which windows entries close that are taken later. Call it with all that lies ahead, before any of it is taken."""
-        for entry in entries:
-            if entry.kind == "prediction":
-                self._closings.note(_decode_times(entry.body).event_times, entry.received_ns)
+        found = _of_kind("prediction", entries)
+        sizes = [entry.rows for entry in found]
+        self._closings.note(packed.times_of([entry.body for entry in found], sum(sizes)), sizes, [entry.received_ns for entry in found])
 
-    def take(self, entries: Iterable[Entry]) -> None:
+    def take(self, entries: Sequence[Entry]) -> None:
         """Take in entries that were not taken before."""
-        entries = list(entries)
-        self._take_predictions([entry for entry in entries if entry.kind == "prediction"])
-        labels = [(label, entry.received_ns) for entry in entries if entry.kind == "labels" for label in entry.labels().entries]
+        batches = self._gather(_of_kind("prediction", entries))  # may raise; before anything is counted
+        for batch in batches:
+            self._closings.note(batch.times(), batch.sizes, batch.received_ns)
+        for batch in batches:
+            self._digest(batch)
+        labels = [(label, entry.received_ns) for entry in _of_kind("labels", entries) for label in entry.labels().entries]
         self.label_entries += len(labels)
         self._joins.join(labels)
-        for entry in entries:
-            if entry.kind == "audit":
-                audit = entry.audit()
-                self.rows_audited += len(audit.rows)
-                self._joins.audit(audit, entry.received_ns)
+        for entry in _of_kind("audit", entries):
+            audit = entry.audit()
+            self.rows_audited += len(audit.rows)
+            self._joins.audit(audit, entry.received_ns)
 
-    def _take_predictions(self, entries: list[Entry]) -> None:
-        predictions = [(entry, entry.prediction()) for entry in entries]
-        for version in {prediction.bundle for _, prediction in predictions}:
-            self._known(version)  # may raise; before anything is counted
-        for entry, prediction in predictions:
-            self._closings.note(prediction.event_times, entry.received_ns)
-        batches: dict[str, Batch] = defaultdict(Batch)
-        for entry, prediction in predictions:
-            batch = batches[prediction.bundle]
-            batch.add(entry, prediction)
-            if batch.rows >= _CHUNK_ROWS:
-                self._digest(prediction.bundle, batches.pop(prediction.bundle))
-        for version, batch in batches.items():
-            self._digest(version, batch)
+    def _gather(self, entries: Iterable[Entry]) -> list[Batch]:
+        batches, newest = list[Batch](), dict[str, Batch]()
+        for entry in entries:
+            request = entry.packed()
+            batch = newest.get(request.bundle)
+            if batch is None or batch.rows >= _CHUNK_ROWS:
+                batch = newest[request.bundle] = Batch(self._known(request.bundle), self._names)
+                batches.append(batch)
+            batch.add(entry, request)
+        return batches
 
     def forget_early(self) -> None:
         """Drop labels and audits of rows that are not kept: those that were waiting when the journal was last read to its end as well.
@@ -163,35 +150,35 @@ class Collector:
         done = sum(int(np.count_nonzero(~np.isnan(b.y["performance"][i]))) for w in self.labels.values() for b, i in w.blocks)
         return done, sum(w.rows for w in self.labels.values()) - done
 
-    def _known(self, version: str) -> bool:
+    def _known(self, version: str) -> View | None:
+        """None for a bundle whose rows cannot be judged."""
         if version in self._blind:
-            return False
+            return None
         try:
-            self._view_of(version)
+            return self._view_of(version)
         except (UnknownVersion, BundleError) as error:
             _log.error("rows answered by bundle '%s' cannot be judged: %s", version, error.message)
             self._blind.add(version)
-        return version not in self._blind
+            return None
 
-    def _digest(self, version: str, batch: Batch) -> None:
+    def _digest(self, batch: Batch) -> None:
         self.rows += batch.rows
-        if not self._known(version):
+        view = batch.view
+        if view is None:
             self.rows_unjudged += batch.rows
             return
         if not batch.rows:
             return
-        view, times = self._view_of(version), batch.times()
+        times = batch.times()
         starts = np.floor(times / self._window_s) * self._window_s
-        if not any(self._accepts(Key(start, version), look) for start in np.unique(starts).tolist() for look in LOOKS):
+        if not any(self._accepts(Key(start, view.version), look) for start in np.unique(starts).tolist() for look in LOOKS):
             self.rows_late += batch.rows
             return
-        columns: dict[str, list[Scalar]] = {name: batch.column(name) for name in view.schema.names}
-        matrix = view.encoder.columns(columns)
-        groups = {name: self._names.codes(name, columns.get(name) or batch.column(name)) for name in view.schema.protected}
-        block = _block(view, batch, starts, groups, flags(self._slices_of(version), matrix))
+        rows = batch.encoded()
+        block = _block(view, batch, starts, rows, flags(self._slices_of(view.version), rows.matrix))
         wanted = self._sort_into_windows(block, batch.received())
         if wanted:
-            self._sketch(view, block, matrix, wanted, batch.by_ensemble() > 0, batch.requests(times))
+            self._sketch(view, block, rows, wanted, batch.requests(times))
         if block.windows:
             self._joins.hold(batch.ids, batch.sizes, block)
 
@@ -218,31 +205,36 @@ class Collector:
             return rows[:0]
         return rows[received_ns[rows] <= self._closings.of(key.start, look)]
 
-    def _sketch(self, view: View, block: Block, matrix: Matrix, wanted: dict[Key, Index], by_ensemble: Flags, requests: Requests) -> None:
-        whole = np.column_stack([matrix, prediction_columns(view.schema.label.task, block.scores)])
-        for key, rows in wanted.items():
+    def _sketch(self, view: View, block: Block, rows: Encoded, wanted: dict[Key, Index], requests: Requests) -> None:
+        whole = np.column_stack([rows.matrix, prediction_columns(view.schema.label.task, rows.scores)])
+        for key, index in wanted.items():
             window = self.windows.setdefault(key, Window(summary=view.sketcher.empty()))
-            summary = view.sketcher.summarise(whole if len(rows) == len(whole) else whole[rows])
-            window.rows += len(rows)
-            window.by_ensemble += int(np.count_nonzero(by_ensemble[rows]))
+            summary = view.sketcher.summarise(whole if len(index) == len(whole) else whole[index])
+            window.rows += len(index)
+            window.by_ensemble += int(np.count_nonzero(rows.by_ensemble[index]))
             window.summary = summary if window.summary is None else window.summary + summary
-            sample = Sample.of(block.marks[rows], matrix[rows], block.scores[rows])
+            chosen = index[smallest(block.marks[index])]
+            sample = Sample(block.marks[chosen], rows.matrix[chosen], rows.scores[chosen])
             window.sample = sample if window.sample is None else window.sample.with_(sample)
-            found = impossible.firsts(self._rules_of(view.version), summary.quality, matrix, rows, requests)
+            found = impossible.firsts(self._rules_of(view.version), summary.quality, rows.matrix, index, requests)
             window.firsts = impossible.merged(window.firsts, found)
 
 
-def _block(view: View, batch: Batch, starts: Floats, groups: dict[str, npt.NDArray[np.int32]], slices: Flags) -> Block:
+def _of_kind(kind: Kind, entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.kind == kind]
+
+
+def _block(view: View, batch: Batch, starts: Floats, rows: Encoded, slices: Flags) -> Block:
     """With no label yet, and in no window."""
     return Block(
         bundle=view.version,
-        scores=batch.scores(view),
+        scores=rows.scores,
         y={look: np.full(batch.rows, np.nan) for look in LOOKS},
         received_ns={look: np.zeros(batch.rows, np.int64) for look in LOOKS},
         sketched=np.zeros(batch.rows, np.bool_),
         starts=starts,
         marks=marks_of(batch.ids, batch.received_ns, batch.sizes),
-        groups=groups,
+        groups=rows.groups,
         slices=slices,
         requests=batch.ids,
         windows=set(),

@@ -13,7 +13,6 @@ from cluster.journal import FRAME_OVERHEAD, Entry, Tail
 from monitoring.collector import Collector
 
 _CHUNK_BYTES: Final = 32 << 20
-_CHUNK_FRAMES: Final = 10_000
 _HEADER_BYTES: Final = 256
 """Of an empty segment."""
 
@@ -77,22 +76,15 @@ class Reading:
             ahead = bool(entries)
 
     def _take(self) -> None:
-        if len(self._unread) > _CHUNK_FRAMES:
-            self._collector.scout(self._unread)
-        while self._unread:
-            chunk = self._unread[:_CHUNK_FRAMES]
-            with _no_cyclic_collection():
-                self._collector.take(chunk)
-            for entry in chunk:
-                segment, offset = entry.request_id.rsplit("-", 1)
-                end = int(offset, 16) + FRAME_OVERHEAD + len(entry.body)
-                self._read_to[segment] = max(end, self._read_to.get(segment, 0))
-            del self._unread[:_CHUNK_FRAMES]
+        with _no_cyclic_collection():
+            self._collector.take(self._unread)
+        self._unread = []
+        self._read_to = self._tail.positions()
 
 
 @contextmanager
 def _no_cyclic_collection() -> Iterator[None]:
-    """Decoding makes many objects and no cycles; looking for cycles meanwhile took 40 % of the time."""
+    """Decoding makes many objects and no cycles: looking for cycles meanwhile is lost time."""
     was = gc.isenabled()
     gc.disable()
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from cluster.schema import Matrix
 from monitoring.marks import Marks
@@ -39,9 +40,8 @@ class Sample:
     @classmethod
     def of(cls, marks: Marks, matrix: Matrix, scores: Matrix, *, most: int = MOST_ROWS) -> Sample:
         """Draw from rows."""
-        few = np.argpartition(marks, most)[:most] if len(marks) > most else np.arange(len(marks))
-        order = few[np.argsort(marks[few])]
-        return cls(marks[order], matrix[order], scores[order])
+        chosen = smallest(marks, most=most)
+        return cls(marks[chosen], matrix[chosen], scores[chosen])
 
     def with_(self, other: Sample, *, most: int = MOST_ROWS) -> Sample:
         """The sample of the rows of both."""
@@ -51,3 +51,9 @@ class Sample:
             np.concatenate([self.scores, other.scores]),
             most=most,
         )
+
+
+def smallest(marks: Marks, *, most: int = MOST_ROWS) -> npt.NDArray[np.intp]:
+    """Which rows a sample holds, in order of their marks."""
+    few = np.argpartition(marks, most)[:most] if len(marks) > most else np.arange(len(marks))
+    return few[np.argsort(marks[few])]

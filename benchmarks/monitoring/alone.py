@@ -27,7 +27,7 @@ WHO: Final[dict[str, tuple[str, Role]]] = {
     "live": ("the monitor, while rows come", "ours"),
     "backlog": ("the monitor, a backlog at once", "variant"),
     "reading": ("reading and checking the chain", "variant"),
-    "decoding": ("the same, and decoding", "variant"),
+    "encoding": ("the same, and encoding the rows", "variant"),
     "encoded": ("sketches and test of encoded rows", "limit"),
     "evidently": ("Evidently's drift preset", "peer"),
 }

@@ -26,8 +26,11 @@ from cluster.journal import Writer, scan
 from cluster.records import Pointer, Record
 from cluster.settings import Settings
 from monitoring import drift, looks, view
+from monitoring.batches import Batch
 from monitoring.core import MonitorCore
 from monitoring.sketches import merge, prediction_columns
+from monitoring.view import View
+from monitoring.windows import Names
 
 _FIRST_NS: Final = 1_800_000_000 * 10**9
 
@@ -90,18 +93,20 @@ def backlog(watch: Watch, rows: pa.Table) -> Cost:
     return Cost(rows=rows.num_rows, cpu_s=watch.look(), judged=watch.judged)
 
 
-def reading(journal: str, rows: int, *, decode: bool) -> Cost:
-    """Frames and their hash chain alone; or their bodies decoded as well."""
+def reading(journal: str, rows: int, *, seen: View | None = None) -> Cost:
+    """Frames and their hash chain alone; or their rows encoded as well, as a bundle sees them."""
     began = time.process_time()
+    batch = Batch(seen, Names())
     for entry in scan(journal):
-        if decode:
-            entry.prediction()
+        if seen is not None:
+            batch.add(entry, entry.packed())
+    if seen is not None:
+        batch.encoded()
     return Cost(rows=rows, cpu_s=time.process_time() - began)
 
 
-def encoded(settings: Settings, pointer: Pointer, rows: pa.Table) -> Cost:
+def encoded(settings: Settings, seen: View, rows: pa.Table) -> Cost:
     """Sketches and the test of matrices that are in memory, a window at a time in pieces of `POLL_ROWS`."""
-    seen = view.load(pointer, Path(settings.places.root))
     scores = rows.column(SCORE).to_numpy().astype(np.float32)[:, None]
     whole = np.column_stack([seen.encoder.table(rows), prediction_columns(seen.schema.label.task, scores)])
     size, state = len(whole) // WINDOWS, drift.State()
@@ -121,8 +126,10 @@ def measure(folder: Path, bundle: Path, entry_rows: int) -> dict[str, Cost]:
     found = {"live": live(Watch(settings, pointer, entry_rows), rows)}
     watch = Watch(settings, pointer, entry_rows)
     found["backlog"] = backlog(watch, rows)
-    found |= {name: reading(watch.root, rows.num_rows, decode=name == "decoding") for name in ("reading", "decoding")}
-    found["encoded"] = encoded(settings, pointer, rows)
+    seen = view.load(pointer, Path(settings.places.root))
+    found["reading"] = reading(watch.root, rows.num_rows)
+    found["encoding"] = reading(watch.root, rows.num_rows, seen=seen)
+    found["encoded"] = encoded(settings, seen, rows)
     shutil.rmtree(settings.places.root, ignore_errors=True)
     return found
 

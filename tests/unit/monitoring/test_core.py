@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluster import encoder
 from cluster.errors import RegistryError, UnknownVersion
 from cluster.journal import Writer, scan
 from cluster.records import Audit, LabelEntry, Labels, Pointer
 from cluster.settings import Settings
-from monitoring import verdicts
+from monitoring import batches, collector, reading, verdicts
 from monitoring.agreement import Audits
 from monitoring.core import MonitorCore
 from tests.unit.monitoring.world import DAY, Stream, audit, journal, prediction, profile_of, seal, settings
@@ -83,6 +84,27 @@ def test_polling_often_seldom_or_after_a_crash_gives_the_same_verdicts(world, tm
     linked.symlink_to(Path(chosen.places.journal("trips")).resolve())
     once = MonitorCore(other, locate=lambda _: pointer)
     assert once.catch_up() == core.catch_up()
+    assert verdicts.read(other.places.verdicts("trips")) == verdicts.read(chosen.places.verdicts("trips"))
+
+
+def test_rows_encoded_in_small_pieces_give_the_same_verdicts_as_in_one(world, tmp_path, monkeypatch):
+    chosen, pointer, writer = world
+    journal(writer, STREAM, LIVE)
+    core = MonitorCore(chosen, locate=lambda _: pointer)
+    core.poll()
+    other = settings(tmp_path / "other")
+    linked = Path(other.places.journal("trips"))
+    linked.parent.mkdir(parents=True)
+    linked.symlink_to(Path(chosen.places.journal("trips")).resolve())
+    for module, name, value in (
+        (batches, "_PIECE_ROWS", 60),
+        (collector, "_CHUNK_ROWS", 130),
+        (reading, "_CHUNK_BYTES", 30_000),
+        (encoder, "_MANY_ROWS", 1),
+    ):
+        monkeypatch.setattr(module, name, value)
+    again = MonitorCore(other, locate=lambda _: pointer)
+    assert again.catch_up() == core.status()
     assert verdicts.read(other.places.verdicts("trips")) == verdicts.read(chosen.places.verdicts("trips"))
 
 
@@ -186,6 +208,28 @@ def test_a_registry_that_is_away_for_a_moment_loses_nothing(world):
         with pytest.raises(RegistryError):
             core.poll()
     assert core.catch_up()["rows"] == recount(chosen.places.journal("trips"))[0]
+
+
+def test_rows_before_those_of_a_bundle_that_cannot_be_read_for_a_moment_are_counted_once(world, tmp_path):
+    chosen, pointer, writer = world
+    second = seal(tmp_path / "second", PROFILE, version="2")
+    journal(writer, STREAM, range(30, 32))
+    journal(writer, STREAM, range(32, 34), version="2")
+    answers = iter([RegistryError("the registry is away")])
+
+    def locate(version: str) -> Pointer:
+        if version == "2" and (error := next(answers, None)):
+            raise error
+        return {"1": pointer, "2": second}[version]
+
+    core = MonitorCore(chosen, locate=locate)
+    with pytest.raises(RegistryError):
+        core.poll()
+    assert core.status()["rows"] == 0
+    assert core.status()["journal_lag_bytes"] > 0
+    status = core.catch_up()
+    assert (status["rows"], status["label_entries"], status["labels_joined"]) == recount(chosen.places.journal("trips"))
+    assert status["journal_lag_bytes"] == 0
 
 
 def test_rows_of_a_bundle_that_is_unknown_or_altered_are_counted_as_unjudged(world, tmp_path):
