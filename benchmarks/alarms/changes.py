@@ -77,20 +77,20 @@ def _common(world: World, column: int) -> Matrix:
 
 def _shift(by: float) -> Spoil:
     def spoil(world: World, rows: Matrix, column: int, rng: np.random.Generator) -> None:
-        rows[:, column] = _as_written(world, column, rows[:, column] + by * _spread(world, column), rng)
+        rows[:, column] = _as_written(world, column, rows[:, column] + np.float32(by * _spread(world, column)), rng)
 
     return spoil
 
 
 def _stretch(by: float) -> Spoil:
     def spoil(world: World, rows: Matrix, column: int, rng: np.random.Generator) -> None:
-        middle = _middle(world, column)
-        rows[:, column] = _as_written(world, column, middle + (rows[:, column] - middle) * by, rng)
+        middle = np.float32(_middle(world, column))
+        rows[:, column] = _as_written(world, column, middle + (rows[:, column] - middle) * np.float32(by), rng)
 
     return spoil
 
 
-def _as_written(world: World, column: int, values: Floats, rng: np.random.Generator) -> Floats:
+def _as_written(world: World, column: int, values: Floats | Matrix, rng: np.random.Generator) -> Floats | Matrix:
     """Values with as many decimals as the column has, rounded up or down by lot: what moves by itself goes on being written as before."""
     decimals = _decimals(world, column)
     if decimals is None:

@@ -220,13 +220,14 @@ def test_rows_before_those_of_a_bundle_that_cannot_be_read_for_a_moment_are_coun
     def locate(version: str) -> Pointer:
         if version == "2" and (error := next(answers, None)):
             raise error
-        return {"1": pointer, "2": second}[version]
+        found: Pointer = second if version == "2" else pointer
+        return found
 
     core = MonitorCore(chosen, locate=locate)
     with pytest.raises(RegistryError):
         core.poll()
     assert core.status()["rows"] == 0
-    assert core.status()["journal_lag_bytes"] > 0
+    assert core.status()["journal_lag_bytes"] != 0
     status = core.catch_up()
     assert (status["rows"], status["label_entries"], status["labels_joined"]) == recount(chosen.places.journal("trips"))
     assert status["journal_lag_bytes"] == 0

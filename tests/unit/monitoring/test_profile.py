@@ -104,6 +104,7 @@ def test_a_fault_is_bounded_as_well_where_a_source_failed_on_some_days_of_the_re
     assert bounds["quality:miles.missing"] == [None]
     none, bound = bounds["quality:wind.missing"]
     assert none is None
+    assert bound is not None
     assert 0.1 < bound < 0.6
 
 
