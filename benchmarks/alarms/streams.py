@@ -31,7 +31,7 @@ Indices = npt.NDArray[np.intp]
 Rows = tuple[Matrix, Matrix, Floats]
 """Of one window: features, scores, labels."""
 
-WINDOW_ROWS: Final = {"flights": 0, "census": 500, "letter": 100, "diamonds": 250}
+WINDOW_ROWS: Final = {"flights": 0, "census": 500, "letter": 100, "diamonds": 250, "nlswork": 250}
 """Rows of a window; 0: a day."""
 CACHE: Final = Path("var/data")
 
