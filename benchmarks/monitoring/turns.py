@@ -69,7 +69,7 @@ def take_turns(root: Path, *, rounds: int, duration_s: int) -> Turns:
     import ray
 
     load.generator()
-    stage, turns = fixed(prepare_stage(root)), Turns(defaultdict(list))
+    stage, turns = fixed(prepare_stage(root)), defaultdict[tuple[Case, str], list[Run]](list)
     contender = homeostat()(stage)
     with running(contender, stage.bodies[0], stage.headers, log=stage.logs / "switched.log") as mark:
         try:
